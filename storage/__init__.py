@@ -1,0 +1,1 @@
+"""Objects, tables, shards and manifests. Imports nothing from pipelines or training."""
