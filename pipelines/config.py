@@ -1,0 +1,217 @@
+"""The corpus file: YAML into strict models, checked whole before any work.
+
+A minimal file is a name, an output and one source (`{name, format, paths}`). An unknown key, a
+wrong type or an impossible combination is a ConfigError that names the key, the value and the
+nearest valid key. The resolved configuration is stored with every output.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from storage import objects
+from storage.settings import ConfigError, Settings, explain, load_yaml, set_values
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+STRATUM_COLUMNS = ("source", "language")
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", value):
+        raise ValueError("use 1-64 letters, digits, '-' or '_' (it becomes a folder name)")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+
+
+class SourceConfig(Settings):
+    """One source: where raw files are and how to read them."""
+
+    name: Name
+    format: str
+    """warc, text, wikipedia, repository, jsonl, parquet, or `package.module:Source`."""
+    paths: list[str] = Field(min_length=1)
+    """Files, folders or globs; relative ones start at the corpus file's folder."""
+    recipe: list[str] = []
+    """Quality recipes by name (gopher, c4, fineweb, ...) or path; none means no quality rules."""
+    license: str = ""
+    """SPDX id of documents that do not say their own."""
+    options: dict[str, Any] = {}
+    """Options of the format, checked by the format."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_many(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for key in ("paths", "recipe"):
+                if isinstance(values.get(key), str):
+                    values = {**values, key: [values[key]]}
+        return values
+
+
+class IngestConfig(Settings):
+    part_bytes: int = Field(default=256 * MIB, ge=64 << 10)
+    """A large file is read in parts of this many bytes; a kill costs at most one part."""
+    unit_bytes: int = Field(default=256 * MIB, ge=1)
+    """Small files are put together up to this size."""
+    max_document_bytes: int = Field(default=100 * MIB, ge=1)
+    """A larger document is a casualty (kind `too_large`)."""
+
+
+class LanguageConfig(Settings):
+    model: str | None = None
+    """Path of a fastText model; none is the shipped lid.176.ftz."""
+    max_chars: int = Field(default=1000, ge=1)
+
+
+class AnnotateConfig(Settings):
+    language: LanguageConfig = LanguageConfig()
+
+
+class SelectConfig(Settings):
+    languages: list[str] = []
+    """Keep these languages only (lid.176 codes); empty keeps all."""
+    min_language_score: float = Field(default=0.0, ge=0, le=1)
+
+
+class DedupConfig(Settings):
+    exact: bool = True
+    fuzzy: bool = True
+    ngram: int = Field(default=5, ge=1, le=32)
+    """Words per shingle."""
+    bands: int = Field(default=14, ge=1, le=512)
+    rows: int = Field(default=8, ge=1, le=512)
+    threshold: float = Field(default=0.8, gt=0, le=1)
+    """Jaccard similarity of shingles at and above which two documents are near-duplicates."""
+    survivor: Literal["longest", "shortest", "source_priority"] = "longest"
+    seed: int = Field(default=1, ge=0)
+    memory_bytes: int = Field(default=2 * GIB, ge=64 * MIB)
+    """Bound of one shuffle; more data means more passes."""
+
+    @property
+    def num_permutations(self) -> int:
+        return self.bands * self.rows
+
+
+class TokenizerConfig(Settings):
+    path: str | None = None
+    """A tokenizer.json; none trains a byte-level BPE on a sample of the kept documents."""
+    vocab_size: int = Field(default=32_000, ge=257)
+    sample_bytes: int = Field(default=200 * MIB, ge=1)
+    min_frequency: int = Field(default=2, ge=1)
+
+
+class PackConfig(Settings):
+    partition_by: list[Literal["source", "language"]] = ["source"]
+    shard_bytes: int = Field(default=128 * MIB, ge=64 << 10)
+    block_bytes: int = Field(default=MIB, ge=4 << 10)
+    validation_fraction: float = Field(default=0.01, ge=0, lt=1)
+    """Share of documents, by content hash, held out for validation."""
+
+
+class ReportConfig(Settings):
+    samples: int = Field(default=20, ge=0, le=1000)
+    """Kept, and dropped, documents shown."""
+
+
+class RunnerConfig(Settings):
+    """Where stages run. In no hash: it cannot change the output."""
+
+    name: str = "FnApiRunner"
+    workers: int = Field(default=0, ge=0)
+    """Local worker processes; 0 is one per core."""
+    options: list[str] = []
+    """Beam flags, as after `--` on the command line."""
+
+
+class CorpusConfig(Settings):
+    name: Name
+    output: str
+    sources: list[SourceConfig] = Field(min_length=1)
+    sample: float = Field(default=1.0, gt=0, le=1)
+    """Share of records read, by a hash of their address: a rehearsal of the whole run."""
+    ingest: IngestConfig = IngestConfig()
+    annotate: AnnotateConfig = AnnotateConfig()
+    select: SelectConfig = SelectConfig()
+    dedup: DedupConfig = DedupConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    pack: PackConfig = PackConfig()
+    report: ReportConfig = ReportConfig()
+    runner: RunnerConfig = RunnerConfig()
+
+    @model_validator(mode="after")
+    def _unique_sources(self) -> Self:
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sources are named {twice[0]!r}; source names must differ")
+        return self
+
+    def source(self, name: str) -> SourceConfig:
+        return next(source for source in self.sources if source.name == name)
+
+    def path(self, *parts: str) -> str:
+        """A path below the output."""
+        return objects.join(self.output, *parts)
+
+
+def load_config(path: str, overrides: list[str] | None = None) -> CorpusConfig:
+    """Reads a corpus file, applies `key=value` overrides and checks the whole.
+
+    Relative paths of sources, output and models are taken from the folder of the file, so that a
+    recipe can be moved with its data. Raises ConfigError.
+    """
+    values = load_yaml(path)
+    set_values(values, overrides or [])
+    try:
+        config = CorpusConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(path, error, CorpusConfig)) from error
+    return _resolve_paths(config, path)
+
+
+def absolute_path(value: str, config_path: str) -> str:
+    """`value` as it is when absolute or a URL, else below the folder of the configuration file."""
+    if "://" in value or value.startswith("/"):
+        return value
+    if "://" in config_path:
+        scheme, _, rest = config_path.partition("://")
+        return f"{scheme}://{os.path.normpath(PurePosixPath(rest).parent / value)}"
+    return os.path.normpath(Path(config_path).resolve().parent / value)
+
+
+def _resolve_paths(config: CorpusConfig, config_path: str) -> CorpusConfig:
+    def absolute(value: str) -> str:
+        return absolute_path(value, config_path)
+
+    sources = [
+        source.model_copy(update={"paths": [absolute(path) for path in source.paths]})
+        for source in config.sources
+    ]
+    language, tokenizer = config.annotate.language, config.tokenizer
+    if language.model:
+        language = language.model_copy(update={"model": absolute(language.model)})
+    if tokenizer.path:
+        tokenizer = tokenizer.model_copy(update={"path": absolute(tokenizer.path)})
+    return config.model_copy(
+        update={
+            "output": absolute(config.output).rstrip("/"),
+            "sources": sources,
+            "annotate": config.annotate.model_copy(update={"language": language}),
+            "tokenizer": tokenizer,
+        }
+    )
+
+
+def dump_config(config: CorpusConfig) -> str:
+    """The resolved configuration as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=False)

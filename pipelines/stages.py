@@ -1,0 +1,148 @@
+"""Map-only stages: tasks in, commit markers out; the same on Beam, in slices and after a kill.
+
+A stage is a picklable `work(task)` that writes the task's objects and yields a PartMarker for each
+part it completed, the task's own last. The marker is committed here, right after its part, so a
+kill costs at most the part in hand. Tasks whose marker exists under the same recipe are skipped.
+
+A user-level error in one task (StorageError, ConfigError) does not stop the others: it is stored
+beside the work data and raised by the driver at the end, first task first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import apache_beam as beam
+
+from pipelines.config import CorpusConfig
+from pipelines.progress import Progress
+from pipelines.runner import run_pipeline
+from storage import commit, objects
+from storage.commit import PartMarker
+from storage.settings import ConfigError
+
+
+class StageError(Exception):
+    """A stage that could not finish; the message names the parts and their errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    part: str
+    """Name of the marker that ends the task, as in `web/0000000-0000`."""
+    recipe_id: str
+    weight: int
+    """Bytes to read: tasks start in descending order of it."""
+    payload: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """`--slice i/n`: every n-th task from the i-th on, without Beam (Slurm arrays)."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Slice:
+        index, slash, count = text.partition("/")
+        if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
+            raise ConfigError(f"--slice {text!r}: expected i/n with 0 <= i < n, as in 0/8")
+        return cls(int(index), int(count))
+
+
+Work = Callable[[Task], Iterable[PartMarker]]
+
+
+def run_tasks(
+    config: CorpusConfig, stage: str, tasks: list[Task], work: Work, only: Slice | None = None
+) -> int:
+    """Runs the unfinished tasks of a map-only stage; returns how many there were.
+
+    Raises StageError when a task failed on something its user can mend.
+    """
+    finished = {
+        marker.part: marker.recipe_id for marker in commit.read_markers(config.output, stage)
+    }
+    todo = [task for task in tasks if finished.get(task.part) != task.recipe_id]
+    if only is not None:
+        mine = {task.part for task in tasks[only.index :: only.count]}
+        todo = [task for task in todo if task.part in mine]
+    if not todo:
+        return 0
+    todo.sort(key=lambda task: (-task.weight, task.part))
+    for task in todo:  # an old marker must not vouch for an object that is being replaced
+        if task.part in finished:
+            objects.delete(commit.marker_path(config.output, stage, task.part))
+    objects.delete_tree(_failures(config, stage))
+    with Progress(config, stage, todo):
+        if only is not None:
+            for task in todo:
+                run_task(config.output, stage, work, task)
+        else:
+            _run_on_beam(config, stage, todo, work)
+    _raise_failures(config, stage)
+    return len(todo)
+
+
+def run_task(output: str, stage: str, work: Work, task: Task) -> None:
+    """One task to its end: commits each marker as its part completes."""
+    try:
+        for marker in work(task):
+            commit.write_marker(output, marker)
+    except (objects.StorageError, ConfigError) as error:
+        path = objects.join(_failures_below(output, stage), f"{task.part}.json")
+        objects.write(path, json.dumps({"part": task.part, "error": str(error)}).encode())
+
+
+class RunTask(beam.DoFn):
+    """A task at the edge of Beam."""
+
+    def __init__(self, output: str, stage: str, work: Work) -> None:
+        self._output, self._stage, self._work = output, stage, work
+
+    def process(self, element: tuple[int, Iterable[str]]) -> Iterator[str]:
+        _, tasks = element
+        for text in tasks:
+            task = Task(**json.loads(text))
+            run_task(self._output, self._stage, self._work, task)
+            yield task.part
+
+
+def _run_on_beam(config: CorpusConfig, stage: str, tasks: list[Task], work: Work) -> None:
+    keyed = [(index, json.dumps(asdict(task))) for index, task in enumerate(tasks)]
+
+    def build(pipeline: beam.Pipeline) -> None:
+        # Grouping by position, not Reshuffle's random keys: FnApiRunner deals keys out in turn,
+        # so each local worker gets large and small tasks alike, the same on every run.
+        _ = (
+            pipeline
+            | "Tasks" >> beam.Create(keyed, reshuffle=False)
+            | "Spread" >> beam.GroupByKey()
+            | f"Run {stage}" >> beam.ParDo(RunTask(config.output, stage, work))
+        )
+
+    num_bytes = sum(task.weight for task in tasks)
+    run_pipeline(config.runner, build, num_tasks=len(tasks), num_bytes=num_bytes)
+
+
+def _failures_below(output: str, stage: str) -> str:
+    return objects.join(output, ".work", "failed", stage)
+
+
+def _failures(config: CorpusConfig, stage: str) -> str:
+    return _failures_below(config.output, stage)
+
+
+def _raise_failures(config: CorpusConfig, stage: str) -> None:
+    failed = [
+        json.loads(objects.read(info.path))
+        for info in objects.list_objects(_failures(config, stage))
+    ]
+    if failed:
+        shown = "; ".join(f"{one['part']}: {one['error']}" for one in failed[:3])
+        more = f" (and {len(failed) - 3} more)" if len(failed) > 3 else ""
+        raise StageError(f"{stage}: {len(failed)} of its parts failed: {shown}{more}")

@@ -1,0 +1,111 @@
+"""Strict settings from YAML, shared by corpus and training files.
+
+A mistake stops before any work, with one line that names the file, the key, the value and the
+nearest valid key.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from storage import objects
+
+
+class ConfigError(ValueError):
+    """A user's mistake in a configuration; the message is complete on one line."""
+
+
+class Settings(BaseModel):
+    """Base of every settings model: unknown keys fail, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def load_yaml(path: str) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises ConfigError when it is missing or not a mapping."""
+    try:
+        text = objects.read(path).decode("utf-8")
+        values = yaml.safe_load(text)
+    except objects.StorageError as error:
+        raise ConfigError(str(error)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start})") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds {type(values).__name__}, expected keys and values")
+    return values
+
+
+def set_values(values: dict[str, Any], overrides: list[str]) -> None:
+    """Applies `a.b=value` overrides in place; values are read as YAML, `a.0.b` enters lists."""
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {override!r}: expected key=value, as in dedup.threshold=0.8")
+        *parents, last = key.split(".")
+        node: Any = values
+        for parent in parents:
+            node = _child(node, parent, override)
+        if isinstance(node, list):
+            node[_index(node, last, override)] = yaml.safe_load(text)
+        elif isinstance(node, dict):
+            node[last] = yaml.safe_load(text)
+        else:
+            raise ConfigError(f"--set {override!r}: {parents[-1]!r} is a value, it has no keys")
+
+
+def _child(node: Any, key: str, override: str) -> Any:
+    if isinstance(node, list):
+        return node[_index(node, key, override)]
+    if not isinstance(node, dict):
+        raise ConfigError(f"--set {override!r}: {key!r} is below a value that has no keys")
+    if node.get(key) is None:
+        node[key] = {}
+    return node[key]
+
+
+def _index(node: list[Any], key: str, override: str) -> int:
+    if not key.isdigit() or int(key) >= len(node):
+        raise ConfigError(f"--set {override!r}: {key!r} is no index of a list of {len(node)}")
+    return int(key)
+
+
+def explain(path: str, error: ValidationError, model: type[BaseModel]) -> str:
+    """One line per mistake: file, key, value, what is wrong, the nearest valid key."""
+    return "\n".join(_explain_one(path, dict(item), model) for item in error.errors())
+
+
+def _explain_one(path: str, item: dict[str, Any], model: type[BaseModel]) -> str:
+    location = [str(part) for part in item["loc"]]
+    key = ".".join(location) or "(top level)"
+    if item["type"] == "extra_forbidden":
+        fields = _fields_at(model, location[:-1])
+        near = difflib.get_close_matches(location[-1], fields, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(fields)}"
+        return f"{path}: unknown key {key!r}; {hint}"
+    if item["type"] == "missing":
+        return f"{path}: key {key!r} is missing"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error" and not location:
+        return f"{path}: {message}"
+    return f"{path}: {key} = {item['input']!r}: {message}"
+
+
+def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
+    for part in location:
+        if part.isdigit():
+            continue
+        field = model.model_fields.get(part)
+        if field is None:
+            return []
+        nested = [field.annotation, *get_args(field.annotation)]
+        models = [one for one in nested if isinstance(one, type) and issubclass(one, BaseModel)]
+        if not models:
+            return []
+        model = models[0]
+    return list(model.model_fields)

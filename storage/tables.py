@@ -1,0 +1,191 @@
+"""The tables of a corpus: Parquet with zstd, written atomically, read in bounded batches.
+
+Rows of one part are aligned across its tables: row i of `signals/text/web/0000000-0000.parquet`
+describes row i of `documents/web/0000000-0000.parquet`. The schemas here are the contract that
+other tools rely on; docs/tables.md explains them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage import objects
+from storage.digest import TableDigest
+
+MAX_BATCH_ROWS = 1024
+MAX_BATCH_BYTES = 8 << 20
+ROW_GROUP_BYTES = 32 << 20
+
+DOCUMENTS = pa.schema(
+    [
+        ("doc_id", pa.uint64()),
+        ("text", pa.large_string()),
+        ("source", pa.string()),
+        ("record", pa.string()),
+        ("url", pa.string()),
+        ("title", pa.string()),
+        ("license", pa.string()),
+        ("created", pa.string()),
+        ("meta", pa.map_(pa.string(), pa.string())),
+    ]
+)
+CASUALTIES = pa.schema([("record", pa.string()), ("kind", pa.string()), ("message", pa.string())])
+EDITS = pa.schema(
+    [
+        ("row", pa.uint32()),
+        ("start", pa.uint64()),
+        ("end", pa.uint64()),
+        ("replacement", pa.large_string()),
+        ("reason", pa.string()),
+    ]
+)
+PAIRS = pa.schema(
+    [
+        ("doc_a", pa.uint64()),
+        ("doc_b", pa.uint64()),
+        ("jaccard", pa.float64()),
+        ("method", pa.string()),
+        ("view", pa.string()),
+    ]
+)
+DECISION = pa.schema([("doc_id", pa.uint64()), ("drop", pa.bool_()), ("reason", pa.string())])
+FINAL = pa.schema(
+    [
+        ("doc_id", pa.uint64()),
+        ("kept", pa.bool_()),
+        ("reason", pa.string()),
+        ("stage", pa.string()),
+        ("split", pa.string()),
+        ("cluster", pa.uint64()),
+        ("survivor", pa.uint64()),
+        ("similarity", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TableStats:
+    rows: int
+    bytes: int
+    digest: str
+
+
+class TableWriter:
+    """Writes one Parquet object; nothing is visible until the `with` block ends cleanly."""
+
+    def __init__(self, path: str, schema: pa.Schema, metadata: dict[str, str] | None = None):
+        self._path = path
+        self._schema = schema.with_metadata(metadata or {})
+        self._digest = TableDigest(schema)
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_bytes = 0
+        self._rows = 0
+        self._stack = ExitStack()
+        self._stats: TableStats | None = None
+
+    @property
+    def stats(self) -> TableStats:
+        """Rows, bytes and content digest; there only after a clean end."""
+        assert self._stats is not None, f"{self._path} is not finished"
+        return self._stats
+
+    def __enter__(self) -> Self:
+        self._sink = self._stack.enter_context(objects.open_write(self._path))
+        self._parquet = pq.ParquetWriter(
+            self._sink, self._schema, compression="zstd", compression_level=3
+        )
+        return self
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        if batch.num_rows == 0:
+            return
+        batch = batch.cast(self._schema)
+        self._digest.update(batch)
+        self._rows += batch.num_rows
+        self._pending.append(batch)
+        self._pending_bytes += batch.nbytes
+        if self._pending_bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._parquet.is_open = False  # its finaliser would write to the aborted sink
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:
+            self._flush()
+            self._parquet.close()
+            num_bytes = self._sink.tell()
+        self._stats = TableStats(self._rows, num_bytes, self._digest.hexdigest())
+
+    def _flush(self) -> None:
+        if self._pending:
+            self._parquet.write_table(pa.Table.from_batches(self._pending, self._schema))
+        self._pending, self._pending_bytes = [], 0
+
+
+def write_table(
+    path: str,
+    rows: pa.Table | Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    metadata: dict[str, str] | None = None,
+) -> TableStats:
+    """Writes `rows` as one object and returns its rows, bytes and content digest."""
+    batches: Iterable[pa.RecordBatch] = rows.to_batches() if isinstance(rows, pa.Table) else rows
+    with TableWriter(path, schema, metadata) as writer:
+        for batch in batches:
+            writer.write(batch)
+    return writer.stats
+
+
+def open_table(path: str) -> pq.ParquetFile:
+    """A Parquet file on any storage. Raises StorageError when it is damaged."""
+    try:
+        return pq.ParquetFile(objects.open_read(path), pre_buffer=False)
+    except pa.ArrowInvalid as error:
+        raise objects.StorageError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
+    """The whole table, columns in the order asked for."""
+    with open_table(path) as parquet:
+        table = parquet.read(columns)
+    return table.select(columns) if columns else table
+
+
+def iter_batches(
+    path: str,
+    columns: list[str] | None = None,
+    max_rows: int = MAX_BATCH_ROWS,
+    max_bytes: int = MAX_BATCH_BYTES,
+) -> Iterator[pa.RecordBatch]:
+    """Batches of at most `max_rows` rows and about `max_bytes`; one larger row comes alone."""
+    with open_table(path) as parquet:
+        for batch in parquet.iter_batches(batch_size=max_rows, columns=columns):
+            if columns:
+                batch = batch.select(columns)
+            yield from split_batch(batch, max_bytes)
+
+
+def split_batch(
+    batch: pa.RecordBatch, max_bytes: int = MAX_BATCH_BYTES
+) -> Iterator[pa.RecordBatch]:
+    """Halves a batch until each piece has at most `max_bytes` or one row."""
+    if batch.num_rows <= 1 or batch.nbytes <= max_bytes:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from split_batch(batch.slice(0, half), max_bytes)
+    yield from split_batch(batch.slice(half), max_bytes)

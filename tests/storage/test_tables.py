@@ -1,0 +1,119 @@
+"""Tables: content digests that see values only, atomic writes, bounded batches."""
+
+from itertools import pairwise
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage import objects, tables
+from storage.digest import table_digest
+from storage.tables import DOCUMENTS, TableWriter
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.uint64()),
+        ("text", pa.large_string()),
+        ("flag", pa.bool_()),
+        ("hash", pa.binary(2)),
+        ("meta", pa.map_(pa.string(), pa.string())),
+        ("signature", pa.list_(pa.uint32(), 2)),
+        ("score", pa.float32()),
+    ]
+)
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "id": st.integers(0, 2**64 - 1),
+            "text": st.none() | st.text(),
+            "flag": st.none() | st.booleans(),
+            "hash": st.binary(min_size=2, max_size=2),
+            "meta": st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=3).map(
+                lambda mapping: list(mapping.items())
+            ),
+            "signature": st.lists(st.integers(0, 2**32 - 1), min_size=2, max_size=2),
+            "score": st.floats(width=32, allow_nan=False),
+        }
+    ),
+    max_size=12,
+)
+
+
+def batch_of(rows: list[dict]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+
+
+@given(rows=ROWS, cuts=st.lists(st.integers(0, 12), max_size=4))
+def test_digest_does_not_see_batch_boundaries(rows, cuts):
+    whole = batch_of(rows)
+    edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
+    pieces = [whole.slice(a, b - a) for a, b in pairwise(edges)]
+    assert table_digest(SCHEMA, pieces) == table_digest(SCHEMA, [whole])
+
+
+@given(rows=ROWS.filter(bool), data=st.data())
+def test_digest_sees_every_value(rows, data):
+    row = data.draw(st.integers(0, len(rows) - 1))
+    column = data.draw(st.sampled_from(["id", "text", "flag", "hash", "signature"]))
+    changed = [dict(one) for one in rows]
+    old = changed[row][column]
+    other = {
+        "id": lambda: (old + 1) % 2**64,
+        "text": lambda: (old or "") + "x",
+        "flag": lambda: None if old is not None else False,
+        "hash": lambda: bytes([old[0] ^ 1, old[1]]),
+        "signature": lambda: [old[0] ^ 1, old[1]],
+    }
+    changed[row][column] = other[column]()
+    assert table_digest(SCHEMA, [batch_of(changed)]) != table_digest(SCHEMA, [batch_of(rows)])
+
+
+def test_digest_tells_where_a_string_ends():
+    def digest(texts: list[str]) -> str:
+        schema = pa.schema([("text", pa.string())])
+        return table_digest(schema, [pa.record_batch([pa.array(texts)], schema=schema)])
+
+    assert digest(["ab", "c"]) != digest(["a", "bc"])
+
+
+@given(rows=ROWS)
+def test_round_trip(tmp_path_factory, rows):
+    path = str(tmp_path_factory.mktemp("tables") / "a" / "t.parquet")
+    stats = tables.write_table(path, [batch_of(rows)], SCHEMA)
+    table = tables.read_table(path)
+    assert table.schema.equals(SCHEMA)
+    assert stats.rows == len(rows)
+    assert stats.digest == table_digest(SCHEMA, table.to_batches())
+    assert stats.bytes == objects.size(path)
+
+
+def test_an_exception_leaves_nothing(tmp_path):
+    path = str(tmp_path / "t.parquet")
+    with pytest.raises(KeyError), TableWriter(path, SCHEMA) as writer:
+        writer.write(batch_of([]))
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_batches_are_bounded_in_rows_and_bytes(tmp_path):
+    path = str(tmp_path / "t.parquet")
+    schema = pa.schema([("text", pa.large_string())])
+    texts = ["x" * 1000] * 50 + ["y" * 30_000]
+    tables.write_table(path, pa.table({"text": texts}, schema=schema), schema)
+    batches = list(tables.iter_batches(path, max_rows=20, max_bytes=8000))
+    assert sum(batch.num_rows for batch in batches) == 51
+    assert all(batch.num_rows == 1 or batch.nbytes <= 8000 for batch in batches)
+
+
+def test_a_damaged_table_is_one_clear_line(tmp_path):
+    path = tmp_path / "t.parquet"
+    path.write_bytes(b"PAR1 nonsense")
+    with pytest.raises(objects.StorageError, match=r"t\.parquet is not a readable Parquet"):
+        tables.read_table(str(path))
+
+
+def test_documents_schema_is_the_published_one():
+    assert DOCUMENTS.names == [
+        "doc_id", "text", "source", "record", "url", "title", "license", "created", "meta",
+    ]  # fmt: skip
