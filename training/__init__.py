@@ -1,0 +1,1 @@
+"""How shards become models: stream, objectives, models, trainer, evaluation. Never imports Beam."""
