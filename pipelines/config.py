@@ -16,7 +16,8 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from storage import objects
-from storage.settings import ConfigError, Settings, explain, load_yaml, set_values
+from storage.errors import ConfigError
+from storage.settings import Settings, explain, load_yaml, set_values
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -164,18 +165,38 @@ class CorpusConfig(Settings):
         return objects.join(self.output, *parts)
 
 
-def load_config(path: str, overrides: list[str] | None = None) -> CorpusConfig:
+def load_config(
+    path: str,
+    overrides: list[str] | None = None,
+    *,
+    sample: float | None = None,
+    beam_options: list[str] | None = None,
+) -> CorpusConfig:
     """Reads a corpus file, applies `key=value` overrides and checks the whole.
+
+    `sample` rehearses on a share of the records, in an output of its own (`<output>-sample`).
+    `beam_options` are added to `runner.options`.
 
     Relative paths of sources, output and models are taken from the folder of the file, so that a
     recipe can be moved with its data. Raises ConfigError.
     """
     values = load_yaml(path)
     set_values(values, overrides or [])
+    if sample is not None:
+        values |= {
+            "sample": sample,
+            "output": f"{str(values.get('output', '')).rstrip('/')}-sample",
+        }
+    for option in beam_options or []:
+        if not option.startswith("--"):
+            raise ConfigError(f"{option!r} is no flag; after the corpus file come Beam flags only")
     try:
         config = CorpusConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(explain(path, error, CorpusConfig)) from error
+    runner = config.runner
+    options = [*runner.options, *(beam_options or [])]
+    config = config.model_copy(update={"runner": runner.model_copy(update={"options": options})})
     return _resolve_paths(config, path)
 
 

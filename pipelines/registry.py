@@ -8,15 +8,17 @@ that the corpus file no longer names, stops the run.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import pyarrow as pa
 
 from pipelines.config import CorpusConfig, SourceConfig
+from pipelines.sources import SourceFormat, load_source
 from storage import objects, tables
 from storage.addresses import MAX_UNITS
-from storage.settings import ConfigError
+from storage.errors import ConfigError
 
 REGISTRY = "registry.parquet"
 SCHEMA = pa.schema(
@@ -77,11 +79,16 @@ def update_registry(config: CorpusConfig) -> list[Unit]:
 
 
 def list_files(source: SourceConfig) -> dict[str, RawFile]:
-    """Raw files of a source by relative path, in sorted order."""
+    """Raw files of a source by relative path, in sorted order.
+
+    Of a folder the files with an ending of the source's format are taken; what is passed over is
+    said on stderr.
+    """
     found: dict[str, RawFile] = {}
+    source_format = load_source(source.format, source.options, source.name)
     for pattern in source.paths:
         root = _root(pattern)
-        for info in objects.expand(pattern):
+        for info in _expand(source, pattern, source_format):
             path = _relative(info.path, root, source.name)
             if path in found and found[path].location != info.path:
                 raise ConfigError(
@@ -92,6 +99,27 @@ def list_files(source: SourceConfig) -> dict[str, RawFile]:
     if not any(file.num_bytes for file in found.values()):
         raise ConfigError(f"source {source.name!r}: {', '.join(source.paths)} holds no data")
     return dict(sorted(found.items()))
+
+
+def _expand(
+    source: SourceConfig, pattern: str, source_format: SourceFormat
+) -> list[objects.ObjectInfo]:
+    try:
+        infos = objects.expand(pattern)
+    except objects.ObjectNotFound as error:
+        raise ConfigError(f"source {source.name!r}: {error}") from error
+    if any(char in pattern for char in GLOB_CHARACTERS) or infos[0].path == pattern:
+        return infos
+    taken = [info for info in infos if source_format.takes(info.path)]
+    if len(taken) < len(infos):
+        other = next(info.path for info in infos if not source_format.takes(info.path))
+        print(
+            f"source {source.name!r}: {len(infos) - len(taken)} of {len(infos)} files in {pattern} "
+            f"have no ending of format {source.format!r} and are not read, as {other}; "
+            "name them by a glob to read them",
+            file=sys.stderr,
+        )
+    return taken
 
 
 def _root(pattern: str) -> str:

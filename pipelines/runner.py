@@ -19,7 +19,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.config import RunnerConfig
-from storage.settings import ConfigError
+from storage.errors import ConfigError
 
 LOCAL = "FnApiRunner"
 SMALL_JOB_BYTES = 24 << 20

@@ -22,10 +22,10 @@ from pipelines.progress import Progress
 from pipelines.runner import run_pipeline
 from storage import commit, objects
 from storage.commit import PartMarker
-from storage.settings import ConfigError
+from storage.errors import ConfigError, UserError
 
 
-class StageError(Exception):
+class StageError(UserError):
     """A stage that could not finish; the message names the parts and their errors."""
 
 
@@ -76,7 +76,7 @@ def run_tasks(
     todo.sort(key=lambda task: (-task.weight, task.part))
     for task in todo:  # an old marker must not vouch for an object that is being replaced
         if task.part in finished:
-            objects.delete(commit.marker_path(config.output, stage, task.part))
+            commit.delete_marker(config.output, stage, task.part)
     objects.delete_tree(_failures(config, stage))
     with Progress(config, stage, todo):
         if only is not None:
@@ -93,7 +93,7 @@ def run_task(output: str, stage: str, work: Work, task: Task) -> None:
     try:
         for marker in work(task):
             commit.write_marker(output, marker)
-    except (objects.StorageError, ConfigError) as error:
+    except (objects.StorageError, UserError) as error:
         path = objects.join(_failures_below(output, stage), f"{task.part}.json")
         objects.write(path, json.dumps({"part": task.part, "error": str(error)}).encode())
 

@@ -25,6 +25,7 @@ from typing import Any
 import xxhash
 
 from storage import objects
+from storage.tables import TableStats
 
 DONE = "_done"
 LIST_THREADS = 16
@@ -39,6 +40,12 @@ class WrittenObject:
     rows: int
     bytes: int
     digest: str
+
+    @classmethod
+    def of_table(cls, table: str, part: str, stats: TableStats) -> WrittenObject:
+        """The object `<table>/<part>.parquet`."""
+        path = f"{table}/{part}.parquet"
+        return cls(path, table, part, stats.rows, stats.bytes, stats.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,10 @@ def read_marker(output: str, stage: str, part: str) -> PartMarker | None:
         return _parse(objects.read(marker_path(output, stage, part)))
     except objects.ObjectNotFound:
         return None
+
+
+def delete_marker(output: str, stage: str, part: str) -> None:
+    objects.delete(marker_path(output, stage, part))
 
 
 def read_markers(output: str, stage: str) -> list[PartMarker]:

@@ -13,10 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage import objects
-
-
-class ConfigError(ValueError):
-    """A user's mistake in a configuration; the message is complete on one line."""
+from storage.errors import ConfigError
 
 
 class Settings(BaseModel):

@@ -82,7 +82,9 @@ class TableWriter:
 
     def __init__(self, path: str, schema: pa.Schema, metadata: dict[str, str] | None = None):
         self._path = path
-        self._schema = schema.with_metadata(metadata or {})
+        self.metadata = dict(metadata or {})
+        """Stored with the file; may be completed until the `with` block ends."""
+        self._schema = schema.remove_metadata()
         self._digest = TableDigest(schema)
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
@@ -114,21 +116,28 @@ class TableWriter:
         if self._pending_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
+    def close(self) -> None:
+        """Commits the object; the end of the `with` block does the same."""
+        if self._stats is not None:
+            return
+        with self._stack:
+            self._flush()
+            self._parquet.add_key_value_metadata(self.metadata)
+            self._parquet.close()
+            num_bytes = self._sink.tell()
+        self._stats = TableStats(self._rows, num_bytes, self._digest.hexdigest())
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None:
+        if error is None:
+            self.close()
+        elif self._stats is None:
             self._parquet.is_open = False  # its finaliser would write to the aborted sink
             self._stack.__exit__(kind, error, trace)
-            return
-        with self._stack:
-            self._flush()
-            self._parquet.close()
-            num_bytes = self._sink.tell()
-        self._stats = TableStats(self._rows, num_bytes, self._digest.hexdigest())
 
     def _flush(self) -> None:
         if self._pending:
@@ -143,9 +152,8 @@ def write_table(
     metadata: dict[str, str] | None = None,
 ) -> TableStats:
     """Writes `rows` as one object and returns its rows, bytes and content digest."""
-    batches: Iterable[pa.RecordBatch] = rows.to_batches() if isinstance(rows, pa.Table) else rows
     with TableWriter(path, schema, metadata) as writer:
-        for batch in batches:
+        for batch in rows.to_batches() if isinstance(rows, pa.Table) else rows:
             writer.write(batch)
     return writer.stats
 

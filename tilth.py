@@ -1,0 +1,270 @@
+"""The command line: one command per stage.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. Heavy imports (Beam, torch,
+transformers) stay inside the commands that need them.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from pipelines.config import CorpusConfig
+
+app = typer.Typer(
+    help="Tilth turns raw corpora into trained models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+BEAM = {"allow_extra_args": True}
+"""Commands that hand flags after `--` to Beam."""
+
+CorpusFile = Annotated[str, typer.Argument(metavar="CORPUS.yaml", help="The corpus file.")]
+TrainFile = Annotated[str, typer.Argument(metavar="TRAIN.yaml", help="The training file.")]
+Checkpoint = Annotated[str, typer.Argument(help="A checkpoint folder, or the run that holds it.")]
+SetValues = Annotated[
+    Optional[list[str]],  # noqa: UP045 (typer reads it)
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in dedup.threshold=0.8."),
+]
+Sample = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(help="Rehearse on this share of the records, in <output>-sample."),
+]
+OnlySlice = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--slice", metavar="I/N", help="Only every N-th task from I, without Beam."),
+]
+
+
+@app.command(context_settings=BEAM)
+def run(
+    context: typer.Context,
+    corpus: CorpusFile,
+    values: SetValues = None,
+    sample: Sample = None,
+) -> None:
+    """All stages of a corpus, skipping what is finished. Flags after `--` go to Beam."""
+    from pipelines import run as corpus_run
+
+    corpus_run.run(_corpus(context, corpus, values, sample))
+
+
+@app.command(context_settings=BEAM)
+def ingest(
+    context: typer.Context,
+    corpus: CorpusFile,
+    values: SetValues = None,
+    sample: Sample = None,
+    only: OnlySlice = None,
+) -> None:
+    """Raw files to documents and casualties, annotated on the way."""
+    from pipelines import ingest
+
+    ingest.run(_corpus(context, corpus, values, sample), _slice(only))
+
+
+@app.command(context_settings=BEAM)
+def annotate(
+    context: typer.Context,
+    corpus: CorpusFile,
+    values: SetValues = None,
+    sample: Sample = None,
+    only: OnlySlice = None,
+) -> None:
+    """Signals and edits that the documents lack."""
+    from pipelines import annotate
+
+    annotate.run(_corpus(context, corpus, values, sample), _slice(only))
+
+
+@app.command(context_settings=BEAM)
+def select(
+    context: typer.Context,
+    corpus: CorpusFile,
+    values: SetValues = None,
+    sample: Sample = None,
+    only: OnlySlice = None,
+) -> None:
+    """Rules over signals to decisions; no text is read."""
+    from pipelines import select
+
+    select.run(_corpus(context, corpus, values, sample), _slice(only))
+
+
+@app.command(context_settings=BEAM)
+def dedup(
+    context: typer.Context,
+    corpus: CorpusFile,
+    values: SetValues = None,
+    sample: Sample = None,
+) -> None:
+    """Exact and near-duplicates, verified; then the final decisions."""
+    from pipelines import dedup
+
+    dedup.run(_corpus(context, corpus, values, sample))
+
+
+@app.command(context_settings=BEAM)
+def pack(
+    context: typer.Context,
+    corpus: CorpusFile,
+    values: SetValues = None,
+    sample: Sample = None,
+) -> None:
+    """Kept documents to tokens in WebDataset shards, and the manifest."""
+    from pipelines import pack
+
+    pack.run(_corpus(context, corpus, values, sample))
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    corpus: CorpusFile,
+    values: SetValues = None,
+    sample: Sample = None,
+) -> None:
+    """One HTML page about the corpus, which opens offline."""
+    from pipelines import report
+
+    print(report.run(_corpus(context, corpus, values, sample)))
+
+
+@app.command("export-text", context_settings=BEAM)
+def export_text(
+    context: typer.Context,
+    corpus: CorpusFile,
+    values: SetValues = None,
+    sample: Sample = None,
+    folder: Annotated[str, typer.Option(help="Where to write; default <output>/text.")] = "",
+    file_format: Annotated[str, typer.Option("--format", help="parquet or jsonl.")] = "parquet",
+) -> None:
+    """The kept documents with their signals, as datasets.load_dataset reads them."""
+    from pipelines import export_text
+
+    config = _corpus(context, corpus, values, sample)
+    print(export_text.run(config, folder or config.path("text"), file_format))
+
+
+@app.command()
+def inspect(
+    path: Annotated[str, typer.Argument(help="A table, a shard, a manifest or a folder of them.")],
+    rows: Annotated[int, typer.Option(min=0, help="Sample rows shown.")] = 3,
+) -> None:
+    """Schema, rows and samples of a table, shard or manifest."""
+    from pipelines import inspect
+
+    print(inspect.describe(path, rows))
+
+
+@app.command()
+def trace(
+    context: typer.Context,
+    corpus: CorpusFile,
+    url: Annotated[str, typer.Option(help="Every document with this URL.")] = "",
+    doc: Annotated[Optional[int], typer.Option(help="A document id.")] = None,  # noqa: UP045
+    shard: Annotated[str, typer.Option(help="A shard, with --sample-index.")] = "",
+    sample_index: Annotated[int, typer.Option("--sample", help="Document in the shard.")] = 0,
+    values: SetValues = None,
+) -> None:
+    """From a URL to its fate, or from a packed sample back to the raw record."""
+    from pipelines import trace
+
+    config = _corpus(context, corpus, values)
+    print(trace.run(config, url=url, doc_id=doc, shard=shard, sample=sample_index))
+
+
+@app.command()
+def train(path: TrainFile, values: SetValues = None) -> None:
+    """Pre-train a model on shards; an interrupted run resumes."""
+    from training import trainer
+    from training.config import load_train_config
+
+    trainer.train(load_train_config(path, values or []))
+
+
+@app.command()
+def evaluate(path: TrainFile, values: SetValues = None) -> None:
+    """Validation loss of the newest checkpoint beside unigram and Kneser-Ney bigram models."""
+    from training import evaluate
+    from training.config import load_train_config
+
+    print(evaluate.run(load_train_config(path, values or [])))
+
+
+@app.command()
+def generate(
+    checkpoint: Checkpoint,
+    prompt: Annotated[str, typer.Option(help="Text to continue.")],
+    max_tokens: Annotated[int, typer.Option(min=1)] = 100,
+    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token.")] = 0.8,
+    top_k: Annotated[int, typer.Option(min=0, help="0: no limit.")] = 50,
+    top_p: Annotated[float, typer.Option(min=0, max=1)] = 1.0,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Continue a prompt with a trained model."""
+    from training import generate
+
+    print(
+        generate.run(
+            checkpoint,
+            prompt,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+        )
+    )
+
+
+@app.command()
+def export(
+    checkpoint: Checkpoint,
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Hugging Face folder to write.")],
+) -> None:
+    """Weights and tokenizer that AutoModelForCausalLM and AutoTokenizer load."""
+    from training import export
+
+    print(export.run(checkpoint, folder))
+
+
+def main() -> None:
+    """Runs a command; a user's mistake ends in one line on stderr, not in a traceback."""
+    from storage.errors import ConfigError, UserError
+
+    try:
+        app()
+    except ConfigError as error:
+        _fail(error, 2)
+    except UserError as error:
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on where it stopped", 1)
+
+
+def _corpus(
+    context: typer.Context, path: str, values: list[str] | None, sample: float | None = None
+) -> CorpusConfig:
+    from pipelines.config import load_config
+
+    return load_config(path, values, sample=sample, beam_options=context.args)
+
+
+def _slice(text: str | None):
+    from pipelines.stages import Slice
+
+    return Slice.parse(text) if text is not None else None
+
+
+def _fail(error: object, code: int) -> None:
+    print(f"tilth: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
