@@ -1,0 +1,104 @@
+"""Which near-duplicates are dropped: in rank order, those with an accepted pair with a kept one.
+
+The rule has one outcome for a given set of accepted pairs: documents are looked at from best to
+worst, so the fates of all better ones are known. It leaves no chains: with A ~ B ~ C and not
+A ~ C, B is dropped for A and C stays. (It is the lexicographically first maximal independent set.)
+`survivor` is the best-ranked kept document of those it pairs with, so a document near both a
+validation and a training document counts as near the validation one.
+
+Pairs come in batches of ascending ranges of the worse document. One pass over the sorted pairs
+decides, so memory is 20 bytes a ranked document plus one batch, whatever the number of pairs;
+nothing has to be partitioned by component first. Clusters (connected components, for the report
+and for weights) come from union-find over the same pairs; they decide nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+NONE = np.uint32(0xFFFFFFFF)
+"""Survivor of a kept document."""
+MAX_DOCS = int(NONE)
+
+
+class Pairs(NamedTuple):
+    """Accepted pairs as ranks: uint32 `better` < `worse`, float64 `jaccard`, in any order."""
+
+    better: npt.NDArray[np.uint32]
+    worse: npt.NDArray[np.uint32]
+    jaccard: npt.NDArray[np.float64]
+
+
+class Resolution(NamedTuple):
+    """Fates by rank, each array [num_docs]."""
+
+    survivor: npt.NDArray[np.uint32]
+    """Rank of the kept document that this one was dropped for; NONE when kept."""
+    similarity: npt.NDArray[np.float64]
+    """Jaccard similarity with the survivor; 0 when kept."""
+    cluster: npt.NDArray[np.uint32]
+    """Rank of the best document of the connected component; its own when alone."""
+
+    @property
+    def dropped(self) -> npt.NDArray[np.bool_]:
+        return self.survivor != NONE
+
+
+def resolve(num_docs: int, batches: Iterable[Pairs]) -> Resolution:
+    """Decides all documents. Batches must come in ascending ranges of `worse`.
+
+    Raises ValueError when there are more documents than ranks of 32 bits.
+    """
+    if num_docs > MAX_DOCS:
+        raise ValueError(f"{num_docs} documents compete; at most {MAX_DOCS} can be ranked")
+    survivor = np.full(num_docs, NONE, np.uint32)
+    similarity = np.zeros(num_docs, np.float64)
+    parent = np.arange(num_docs, dtype=np.uint32)
+    seen = -1
+    for batch in batches:
+        if len(batch.worse) == 0:
+            continue
+        assert int(batch.worse.min()) > seen, "batches must ascend by the worse document"
+        assert (batch.better < batch.worse).all(), "a pair is (better, worse)"
+        seen = int(batch.worse.max())
+        order = np.argsort(batch.worse.astype(np.uint64) << np.uint64(32) | batch.better)
+        pairs = Pairs(*(np.ascontiguousarray(column[order]) for column in batch))
+        _resolve_sorted(*pairs, survivor, similarity, parent)
+    _flatten(parent)
+    return Resolution(survivor, similarity, parent)
+
+
+@numba.njit(cache=True, nogil=True)
+def _resolve_sorted(better, worse, jaccard, survivor, similarity, parent):  # pragma: no cover
+    """Pairs sorted by (worse, better): the first kept partner of a document is its best-ranked."""
+    for pair in range(len(worse)):
+        high, low = better[pair], worse[pair]
+        if survivor[low] == NONE and survivor[high] == NONE:
+            survivor[low] = high
+            similarity[low] = jaccard[pair]
+        root_a, root_b = _root(parent, high), _root(parent, low)
+        if root_a < root_b:
+            parent[root_b] = root_a
+        else:
+            parent[root_a] = root_b
+
+
+@numba.njit(cache=True, nogil=True)
+def _root(parent, node):  # pragma: no cover
+    """The best-ranked node of the tree; halves the path on the way."""
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+@numba.njit(cache=True, nogil=True)
+def _flatten(parent):  # pragma: no cover
+    """Every node points to its root: a parent is always better-ranked, so one pass is enough."""
+    for node in range(len(parent)):
+        parent[node] = parent[parent[node]]
