@@ -1,0 +1,1 @@
+"""How corpora flow: sources, stages, and Beam at the edge."""
