@@ -17,7 +17,7 @@ class StorageError(Exception):
     """Storage refused or failed. The message is one line for a user: what, where, the way out."""
 
 
-class ObjectNotFound(StorageError):
+class ObjectNotFound(StorageError):  # noqa: N818 (the established name)
     """There is no object at this path."""
 
 

@@ -91,6 +91,8 @@ def open_write(path: str) -> AbstractContextManager[BinaryIO]:
 
 def list_objects(folder: str) -> Iterator[ObjectInfo]:
     """All objects below `folder`, at any depth, sorted by path; none when there is no folder."""
+    if not folder:
+        raise StorageError("the folder is empty: use '.' for the current one")
     return _backend(folder).list_prefix(folder.rstrip("/") + "/", None)
 
 
