@@ -16,6 +16,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -184,28 +185,36 @@ def _walk(
             f"cannot list {printable(folder)}: this symbolic link leads back to a folder above "
             "it; remove the link"
         )
-    for name, is_folder in _entries(folder):
-        path = folder + name
+    for name, entry in _entries(folder):
+        path, is_folder = folder + name, name.endswith("/")
         if not (path.startswith(prefix) or (is_folder and prefix.startswith(path))):
             continue
         if not is_folder:
-            if Path(path).is_file():
-                yield ObjectInfo(path, size(path))
+            yield from _file(path, entry)
         elif max_folders is None or max_folders > 0:
             deeper = None if max_folders is None else max_folders - 1
             yield from _walk(path, prefix, deeper, (*ancestors, real))
 
 
-def _entries(folder: str) -> list[tuple[str, bool]]:
-    """(name, is_folder) of a folder in the order of object stores; folder names end in "/"."""
+def _entries(folder: str) -> list[tuple[str, os.DirEntry[str]]]:
+    """The entries of a folder in the order of object stores; folder names end in "/"."""
     with _reported("list", folder or "."):
         try:
             with os.scandir(folder or ".") as entries:
-                named = [(entry.name, entry.is_dir()) for entry in entries]
+                named = [(e.name + "/" if e.is_dir() else e.name, e) for e in entries]
         except (FileNotFoundError, NotADirectoryError):
             return []
-    return sorted(
-        (f"{name}/" if is_folder else name, is_folder)
-        for name, is_folder in named
-        if is_folder or not _TEMPORARY.search(name)
-    )
+    named = [(name, entry) for name, entry in named if not _TEMPORARY.search(name)]
+    return sorted(named, key=itemgetter(0))
+
+
+def _file(path: str, entry: os.DirEntry[str]) -> Iterator[ObjectInfo]:
+    """The listing entry of a file; none for sockets, pipes and what has just been deleted."""
+    if entry.is_file():
+        with _reported("list", path):
+            num_bytes = entry.stat().st_size
+        yield ObjectInfo(path, num_bytes)
+    elif entry.is_symlink():
+        raise StorageError(
+            f"cannot list {printable(path)}: this symbolic link leads nowhere; remove the link"
+        )
