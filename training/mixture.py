@@ -23,33 +23,32 @@ from typing import Literal
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from storage.errors import ConfigError
+from storage.settings import Settings
 
 UNLIMITED = np.iinfo(np.int64).max
 """Windows that a stratum without a cap on epochs may give."""
 
 
-class MixtureError(ValueError):
+class MixtureError(ConfigError):
     """A mixture that does not fit the corpus; the message names the key and the way out."""
 
 
-class MixtureChange(BaseModel):
+class MixtureChange(Settings):
     """New weights from window `at_window` (a global index g) on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     at_window: int = Field(gt=0)
     weights: dict[str, float]
 
 
-class Mixture(BaseModel):
+class Mixture(Settings):
     """Weights per stratum, their schedule and caps; `weights: null` takes the corpus as it is.
 
     `transition` says how weights move between changes: `step` keeps them until the next change,
     `linear` interpolates the normalised weights.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     weights: dict[str, float] | None = None
     changes: tuple[MixtureChange, ...] = ()

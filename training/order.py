@@ -20,11 +20,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from storage.errors import UserError
 from training.mixture import QuotaTable, cycle_order
 
 WINDOW_DTYPE = np.dtype(
@@ -46,7 +47,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MEMO_ENTRIES_PER_STRATUM = 4
 
 
-class StreamEndError(ValueError):
+class StreamEndError(UserError):
     """A window beyond the end of a stream whose strata all have caps on epochs."""
 
 
@@ -108,9 +109,7 @@ class Order:
         self._lanes = bit_reverse(num_lanes.bit_length() - 1)
         self._strip_start = _strip_starts(self._num_windows, self._lanes)
         self._cycles: OrderedDict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = OrderedDict()
-        self._epochs: OrderedDict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.int64]]] = (
-            OrderedDict()
-        )
+        self._epochs: OrderedDict[tuple[int, int], Layout] = OrderedDict()
 
     def windows(self, g: ArrayLike) -> NDArray[np.void]:
         """Where each window is: WINDOW_DTYPE [n], one row per element of g (int64[n]).
@@ -159,29 +158,45 @@ class Order:
         starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
         for chosen in np.split(order, starts[1:]) if order.size else []:
             first = rows[chosen[0]]
-            permutation, start = self._epoch(int(first["stratum"]), int(first["epoch"]))
-            turn = np.searchsorted(start, place[chosen], side="right") - 1
-            rows["shard"][chosen] = permutation[turn]
-            rows["window"][chosen] = place[chosen] - start[turn]
+            shards = self._epoch(int(first["stratum"]), int(first["epoch"]))
+            turn = shards.locate(place[chosen])
+            rows["shard"][chosen] = shards.permutation[turn]
+            rows["window"][chosen] = place[chosen] - shards.start[turn]
 
-    def _epoch(self, stratum: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _epoch(self, stratum: int, epoch: int) -> Layout:
         key = (stratum, epoch)
         if key not in self._epochs:
             windows = self._strata[stratum].windows_per_shard
-            self._epochs[key] = shard_permutation(self._seed, stratum, epoch, windows)
+            self._epochs[key] = shard_layout(self._seed, stratum, epoch, windows)
             _trim(self._epochs, _MEMO_ENTRIES_PER_STRATUM * len(self._strata))
         self._epochs.move_to_end(key)
         return self._epochs[key]
 
 
-def shard_permutation(
+class Layout(NamedTuple):
+    """Parts laid one after another: `permutation` names them, `start` is where each begins."""
+
+    permutation: NDArray[np.int64]
+    start: NDArray[np.int64]
+
+    def locate(self, places: ArrayLike) -> NDArray[np.int64]:
+        """Turn t of the part that holds each place; parts of size 0 hold none."""
+        return np.searchsorted(self.start, places, side="right") - 1
+
+
+def lay_out(hashes: NDArray[np.uint64], sizes: NDArray[np.int64]) -> Layout:
+    """Parts of these sizes in the order of their hashes."""
+    permutation = np.argsort(hashes, kind="stable")
+    sizes = sizes[permutation]
+    return Layout(permutation, np.cumsum(sizes) - sizes)
+
+
+def shard_layout(
     seed: int, stratum: int, epoch: int, windows_per_shard: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """An epoch's order of shards: (permutation, first window of each shard in that order)."""
+) -> Layout:
+    """An epoch's order of shards, in windows."""
     shards = np.arange(windows_per_shard.size)
-    permutation = np.argsort(hash64(seed, SHARD, stratum, epoch, shards), kind="stable")
-    sizes = windows_per_shard[permutation]
-    return permutation, np.cumsum(sizes) - sizes
+    return lay_out(hash64(seed, SHARD, stratum, epoch, shards), windows_per_shard)
 
 
 def _strip_starts(num_windows: NDArray[np.int64], lanes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from training.order import (
     bit_reverse,
     hash64,
     rank_rows,
-    shard_permutation,
+    shard_layout,
     sort_batch,
     worker_rows,
 )
@@ -136,7 +136,7 @@ def test_hash64_is_the_definition(seed, keys):
 def test_hash64_golden():
     """The order of a run must not change between versions unless ORDER_VERSION does."""
     assert hash64(7, 1, 2, np.arange(3)).tolist() == GOLDEN_HASHES
-    permutation, start = shard_permutation(7, 0, 0, np.array([3, 1, 2, 5]))
+    permutation, start = shard_layout(7, 0, 0, np.array([3, 1, 2, 5]))
     assert permutation.tolist() == GOLDEN_PERMUTATION
     assert start.tolist() == GOLDEN_STARTS
 
