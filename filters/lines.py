@@ -1,0 +1,275 @@
+"""Lines and paragraphs of one document: repeats, bullets, ellipses, terminal marks.
+
+The rule sets cut text into lines in three ways, and each count says which:
+
+    lines           str.splitlines (Gopher quality)
+    pieces          re.split(r"\\n+") on the whole text, an empty piece at either end included
+                    (Gopher repetition)
+    nonblank lines  str.split("\\n") without those of white space only (FineWeb)
+
+Paragraphs are re.split(r"\\n{2,}") of the stripped text (Gopher repetition). Two lines are equal
+when their 64-bit hashes are: one false repeat is expected in a document of 6e9 lines.
+
+Bullets and ends in an ellipsis, by published system (reference: the code of each):
+
+    datatrove 0.10   first character after white space one of U+2022 -; last ones ... or U+2026
+    dolma 1.2        first character of the line one of * -;            last one U+2026
+    DCLM, datamap    first character after white space one of U+25CF U+2022 * -;
+                     last ones ... or `. . .` or U+2026
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from filters.contractions import HASH_PRIME, HASH_SEED
+from filters.unicode import LINE_BREAK, TERMINAL, classes_of, decode, previous, strip
+
+SHORT_LINE_CHARS = 30
+"""FineWeb: a line of at most this many characters is short."""
+LONG_LINE_CHARS = 200
+"""mC4: a line of at least this many characters is a paragraph."""
+
+(
+    NUM_CHARS,
+    NUM_NEWLINES,
+    NUM_LINES,
+    NUM_BULLET_LINES,
+    NUM_BULLET_LINES_DOLMA,
+    NUM_BULLET_LINES_DCLM,
+    NUM_ELLIPSIS_LINES,
+    NUM_ELLIPSIS_LINES_DOLMA,
+    NUM_ELLIPSIS_LINES_DCLM,
+    NUM_PIECES,
+    NUM_DUPLICATE_PIECES,
+    DUPLICATE_PIECE_CHARS,
+    NUM_NONBLANK_LINES,
+    NUM_TERMINAL_LINES,
+    NUM_SHORT_LINES,
+    NUM_LONG_LINES,
+    DUPLICATE_NONBLANK_LINE_CHARS,
+    NUM_PARAGRAPHS,
+    NUM_DUPLICATE_PARAGRAPHS,
+    DUPLICATE_PARAGRAPH_CHARS,
+) = range(20)
+LINE_COLUMNS = (
+    "num_chars",
+    "num_newlines",
+    "num_lines",
+    "num_bullet_lines",
+    "num_bullet_lines_dolma",
+    "num_bullet_lines_dclm",
+    "num_ellipsis_lines",
+    "num_ellipsis_lines_dolma",
+    "num_ellipsis_lines_dclm",
+    "num_pieces",
+    "num_duplicate_pieces",
+    "duplicate_piece_chars",
+    "num_nonblank_lines",
+    "num_terminal_lines",
+    "num_short_lines",
+    "num_long_lines",
+    "duplicate_nonblank_line_chars",
+    "num_paragraphs",
+    "num_duplicate_paragraphs",
+    "duplicate_paragraph_chars",
+)
+
+_NEWLINE, _RETURN = 0x0A, 0x0D
+_BULLET, _BLACK_CIRCLE, _ELLIPSIS = 0x2022, 0x25CF, 0x2026
+_PARAGRAPH_SEED = np.uint64(0x9E3779B97F4A7C15)
+# Bytes that start a line break other than "\n".
+_MAY_BREAK = np.zeros(256, np.bool_)
+_MAY_BREAK[[0x0B, 0x0C, 0x0D, 0x1C, 0x1D, 0x1E, 0xC2, 0xE2]] = True
+
+
+class HashSet(NamedTuple):
+    """Open addressing; the value 0 stands for empty and is stored as 1. used int64[1]."""
+
+    used: npt.NDArray[np.int64]
+    slots: npt.NDArray[np.uint64]
+
+
+@numba.njit(nogil=True)
+def new_hash_set(capacity):
+    """An empty set of hashes with room for `capacity` of them."""
+    slots = 16
+    while slots < 2 * capacity:
+        slots *= 2
+    return HashSet(np.zeros(1, np.int64), np.zeros(slots, np.uint64))
+
+
+@numba.njit(nogil=True)
+def insert(hashes, value):
+    """Add a hash; True when it was there. Returns the set to use from then on, too."""
+    if 2 * hashes.used[0] >= hashes.slots.size:
+        hashes = _grown(hashes)
+    if value == 0:
+        value = np.uint64(1)
+    mask = hashes.slots.size - 1
+    slot = np.int64(value ^ value >> np.uint64(32)) & mask
+    while hashes.slots[slot]:
+        if hashes.slots[slot] == value:
+            return hashes, True
+        slot = (slot + 1) & mask
+    hashes.slots[slot] = value
+    hashes.used[0] += 1
+    return hashes, False
+
+
+@numba.njit(nogil=True)
+def _grown(hashes):
+    grown = HashSet(np.zeros(1, np.int64), np.zeros(4 * hashes.slots.size, np.uint64))
+    mask = grown.slots.size - 1
+    for value in hashes.slots:
+        if value:
+            slot = np.int64(value ^ value >> np.uint64(32)) & mask
+            while grown.slots[slot]:
+                slot = (slot + 1) & mask
+            grown.slots[slot] = value
+            grown.used[0] += 1
+    return grown
+
+
+@numba.njit(nogil=True)
+def count_lines(data, start, stop, classes, out):
+    """Set out int64[20] to the LINE_COLUMNS of data[start:stop]."""
+    out[:] = 0
+    if start == stop:
+        return
+    text_start, text_stop = strip(data, start, stop, classes)
+    pieces = new_hash_set(64)
+    paragraphs = new_hash_set(16)
+    open_hash, open_chars = _PARAGRAPH_SEED, np.int64(-1)  # -1: no paragraph is open
+    line = start
+    while line <= stop:
+        end, value, chars, may_break = _scan_line(data, line, stop)
+        out[NUM_CHARS] += chars
+        _count_splitlines(data, line, end, end < stop, may_break, classes, out)
+        if end > line:
+            pieces, seen = insert(pieces, value)
+            _count_piece(seen, chars, out)
+            first, last = strip(data, line, end, classes)
+            if first < last:
+                _count_nonblank(data, first, last, end, classes, seen, chars, out)
+            first, last = max(line, text_start), min(end, text_stop)
+            if first < last:
+                if first > line or last < end:
+                    _, value, chars, _ = _scan_line(data, first, last)
+                open_hash = (open_hash ^ value) * HASH_PRIME
+                open_chars += chars + 1
+        if open_chars >= 0 and (end == line or end >= text_stop):
+            paragraphs, seen = insert(paragraphs, open_hash)
+            out[NUM_PARAGRAPHS] += 1
+            if seen:
+                out[NUM_DUPLICATE_PARAGRAPHS] += 1
+                out[DUPLICATE_PARAGRAPH_CHARS] += open_chars
+            open_hash, open_chars = _PARAGRAPH_SEED, np.int64(-1)
+        if end < stop:
+            out[NUM_NEWLINES] += 1
+        line = end + 1
+    _finish(data, start, stop, out)
+
+
+@numba.njit(nogil=True)
+def _finish(data, start, stop, out):
+    """Empty pieces at the ends of the text, and the one paragraph of blank text."""
+    out[NUM_CHARS] += out[NUM_NEWLINES]
+    starts = data[start] == _NEWLINE
+    ends = data[stop - 1] == _NEWLINE
+    out[NUM_PIECES] += starts + ends
+    out[NUM_DUPLICATE_PIECES] += starts and ends
+    out[NUM_PARAGRAPHS] = max(1, out[NUM_PARAGRAPHS])
+
+
+@numba.njit(nogil=True)
+def _scan_line(data, start, stop):
+    """Up to the next newline: its place, hash and characters before it, other breaks possible."""
+    value = HASH_SEED
+    chars = np.int64(0)
+    may_break = False
+    i = start
+    while i < stop and data[i] != _NEWLINE:
+        byte = data[i]
+        value = (value ^ np.uint64(byte)) * HASH_PRIME
+        chars += byte & 0xC0 != 0x80
+        may_break |= _MAY_BREAK[byte]
+        i += 1
+    return i, value, chars, may_break
+
+
+@numba.njit(nogil=True)
+def _count_piece(seen, chars, out):
+    out[NUM_PIECES] += 1
+    if seen:
+        out[NUM_DUPLICATE_PIECES] += 1
+        out[DUPLICATE_PIECE_CHARS] += chars
+
+
+@numba.njit(nogil=True)
+def _count_nonblank(data, first, last, end, classes, seen, chars, out):
+    """A line with text data[first:last]; `end` is that of the line."""
+    out[NUM_NONBLANK_LINES] += 1
+    out[NUM_SHORT_LINES] += chars <= SHORT_LINE_CHARS
+    if seen:
+        out[DUPLICATE_NONBLANK_LINE_CHARS] += chars
+    if last == end:
+        code_point, _ = decode(data, previous(data, end, first), end)
+        if classes_of(classes, code_point) & TERMINAL:
+            out[NUM_TERMINAL_LINES] += 1
+
+
+@numba.njit(nogil=True)
+def _count_splitlines(data, start, stop, has_newline, may_break, classes, out):
+    """Count data[start:stop], which holds no newline, as str.splitlines would cut it."""
+    if has_newline and stop > start and data[stop - 1] == _RETURN:
+        stop -= 1
+    line = start
+    if may_break:
+        i = start
+        while i < stop:
+            code_point, after = decode(data, i, stop)
+            if classes_of(classes, code_point) & LINE_BREAK:
+                _count_line(data, line, i, classes, out)
+                line = after
+            i = after
+    if has_newline or line < stop:
+        _count_line(data, line, stop, classes, out)
+
+
+@numba.njit(nogil=True)
+def _count_line(data, start, stop, classes, out):
+    """One line of str.splitlines: bullets and ellipses."""
+    out[NUM_LINES] += 1
+    first, last = strip(data, start, stop, classes)
+    if first == last:
+        return
+    code_point, _ = decode(data, first, stop)
+    if code_point in (_BULLET, ord("-")):
+        out[NUM_BULLET_LINES] += 1
+    if first == start and code_point in (ord("*"), ord("-")):
+        out[NUM_BULLET_LINES_DOLMA] += 1
+    if code_point in (_BULLET, _BLACK_CIRCLE, ord("*"), ord("-")):
+        out[NUM_BULLET_LINES_DCLM] += 1
+    _count_ellipsis(data, first, last, last == stop, out)
+
+
+@numba.njit(nogil=True)
+def _count_ellipsis(data, first, last, at_end, out):
+    """The end of a line; `at_end`: no white space comes after it."""
+    if data[last - 1] == ord("."):
+        dots = last - first >= 3 and data[last - 2] == ord(".") and data[last - 3] == ord(".")
+        out[NUM_ELLIPSIS_LINES] += dots
+        spaced = last - first >= 5 and data[last - 3] == ord(".") and data[last - 5] == ord(".")
+        spaced = spaced and data[last - 2] == ord(" ") and data[last - 4] == ord(" ")
+        out[NUM_ELLIPSIS_LINES_DCLM] += dots or spaced
+        return
+    code_point, _ = decode(data, previous(data, last, first), last)
+    if code_point == _ELLIPSIS:
+        out[NUM_ELLIPSIS_LINES] += 1
+        out[NUM_ELLIPSIS_LINES_DCLM] += 1
+        out[NUM_ELLIPSIS_LINES_DOLMA] += at_end

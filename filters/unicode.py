@@ -1,0 +1,236 @@
+"""Character classes of every code point, and UTF-8 decoding inside kernels.
+
+One word of flags per code point answers all the questions that the quality rules ask of a
+character. The table is data (`models/char_classes.npz`, 12 kB) and not computed at start: counts
+must not depend on the Unicode version of the Python that made them. `python -m filters.unicode`
+writes it anew; that changes counts, so it needs a new version of the signal groups.
+
+    SPACE       str.isspace; LINE_BREAK: the breaks of str.splitlines
+    ALPHA       str.isalpha; LETTER: ALPHA or a combining mark
+    LOWER       lower case, or a letter or mark of a script without case; UPPER likewise
+    DIGIT       0-9
+    PUNCT       general category P*
+    PREFIX      cut from the front of a word; SUFFIX: from its end; ICON: symbols, cut anywhere
+    QUOTE, CURRENCY, HYPHEN     see segment.py
+    SOLO        a letter of a script written without spaces (Han, kana, Thai, ...): a word each
+    MARK        combining mark: stays with the character before
+    SYMBOL      a word of nothing else is no word for Gopher's counts (set of datatrove 0.10)
+    TERMINAL    ends a sentence: Unicode's Sentence_Terminal, as FineWeb uses it (159 characters)
+"""
+
+from __future__ import annotations
+
+import functools
+import string
+import unicodedata
+from pathlib import Path
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+(
+    SPACE,
+    LINE_BREAK,
+    ALPHA,
+    LETTER,
+    LOWER,
+    UPPER,
+    DIGIT,
+    PUNCT,
+    PREFIX,
+    SUFFIX,
+    ICON,
+    QUOTE,
+    CURRENCY,
+    HYPHEN,
+    SOLO,
+    MARK,
+    SYMBOL,
+    TERMINAL,
+) = (1 << bit for bit in range(18))
+
+UNICODE_VERSION = "14.0.0"
+NUM_CODE_POINTS = 0x110000
+REPLACEMENT = 0xFFFD
+_PATH = Path(__file__).parent / "models" / "char_classes.npz"
+
+_UNSPACED_SCRIPTS = (
+    (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
+    (0x1000, 0x109F),  # Myanmar
+    (0x1780, 0x17FF),  # Khmer
+    (0x1950, 0x19DF),  # Tai Le, New Tai Lue
+    (0x2E80, 0x2FDF),  # Han radicals
+    (0x3005, 0x3007),
+    (0x3040, 0x312F),  # kana, Bopomofo
+    (0x31A0, 0x31BF),
+    (0x31F0, 0x31FF),
+    (0x3400, 0x4DBF),  # Han
+    (0x4E00, 0xA4CF),  # Han, Yi
+    (0xA9E0, 0xA9FF),  # Myanmar
+    (0xAA60, 0xAADF),
+    (0xF900, 0xFAFF),  # Han
+    (0xFF66, 0xFF9F),  # half-width kana
+    (0x1AFF0, 0x1B2FF),  # kana, Nushu
+    (0x20000, 0x3FFFF),  # Han
+)
+# Sentence_Terminal of Unicode 15, without the ellipsis-like U+2024 and the vertical forms.
+_TERMINALS = (
+    "21 2E 3F 589 61D-61F 6D4 700-702 7F9 837 839 83D-83E 964-965 104A-104B 1362 1367-1368 166E "
+    "1735-1736 17D4-17D6 17D9-17DA 1803 1809 1944-1945 1AA8-1AAB 1B5A-1B5B 1B5E-1B5F 1B7D-1B7E "
+    "1C3B-1C3C 1C7E-1C7F 203C-203D 2047-2049 2E2E 2E3C 2E53-2E54 3002 A4FF A60E-A60F A6F3 A6F7 "
+    "A876-A877 A8CE-A8CF A92F A9C8-A9C9 AA5D-AA5F AAF0-AAF1 ABEB FE52 FE56-FE57 FF01 FF0E FF1F "
+    "FF61 10A56-10A57 10F55-10F59 10F86-10F89 11047-11048 110BE-110C1 11141-11143 111C5-111C6 "
+    "111CD 111DE-111DF 11238-11239 1123B-1123C 112A9 1144B-1144C 115C2-115C3 115C9-115D7 "
+    "11641-11642 1173C-1173E 11944 11946 11A42-11A43 11A9B-11A9C 11C41-11C42 11EF7-11EF8 "
+    "11F43-11F44 16A6E-16A6F 16AF5 16B37-16B38 16B44 16E98 1BC9F 1DA88"
+)
+_SYMBOLS = (
+    "0-8 B-1F 7F-9F AB B4 BB 2013-2014 2019 201C-201E 2026 2236 2501 25BA 3001 3008-300D "
+    "3010-3011 FF05 FF08-FF09 FF0C FF11 FF1A-FF1B FF5E"
+)
+_QUOTES = frozenset("'\"`") | frozenset(map(chr, (0xAB, 0xB4, 0xBB, *range(0x2018, 0x201F))))
+_INSIDE_WORDS = frozenset("-/@.\\")  # ASCII punctuation that no end of a word loses
+_LINE_BREAKS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
+
+
+class CharClasses(NamedTuple):
+    """Flags of code point c: `flags[blocks[c >> 7] << 7 | c & 127]`.
+
+    blocks uint16[8704]; flags uint32[128 * distinct blocks].
+    """
+
+    blocks: npt.NDArray[np.uint16]
+    flags: npt.NDArray[np.uint32]
+
+
+@functools.cache
+def load() -> CharClasses:
+    """The table that ships with the package, read once per process."""
+    with np.load(_PATH, allow_pickle=False) as arrays:
+        return CharClasses(arrays["blocks"], arrays["flags"])
+
+
+@numba.njit(nogil=True, inline="always")
+def classes_of(classes, code_point):
+    """The flags of a code point below 0x110000."""
+    return classes.flags[np.int64(classes.blocks[code_point >> 7]) << 7 | code_point & 127]
+
+
+@numba.njit(nogil=True)
+def decode(data, i, stop):
+    """The code point at byte i and the byte after it. Never reads at or beyond `stop`.
+
+    Arrow text is valid UTF-8; for anything else the answer is U+FFFD and the next byte.
+    """
+    lead = np.int64(data[i])
+    if lead < 0x80:
+        return lead, i + 1
+    if 0xC0 <= lead < 0xE0:
+        extra, code_point = 1, lead & 0x1F
+    elif 0xE0 <= lead < 0xF0:
+        extra, code_point = 2, lead & 0x0F
+    elif 0xF0 <= lead < 0xF8:
+        extra, code_point = 3, lead & 0x07
+    else:
+        return np.int64(REPLACEMENT), i + 1
+    if i + extra >= stop:
+        return np.int64(REPLACEMENT), i + 1
+    for k in range(1, extra + 1):
+        code_point = code_point << 6 | np.int64(data[i + k]) & 0x3F
+    if code_point >= NUM_CODE_POINTS:
+        return np.int64(REPLACEMENT), i + 1
+    return code_point, i + 1 + extra
+
+
+@numba.njit(nogil=True)
+def previous(data, i, start):
+    """The first byte of the character that ends before byte i, for i > start."""
+    i -= 1
+    while i > start and data[i] & 0xC0 == 0x80:
+        i -= 1
+    return i
+
+
+@numba.njit(nogil=True)
+def strip(data, start, stop, classes):
+    """The byte range of str.strip() of data[start:stop]; (stop, stop) when nothing is left."""
+    while start < stop:
+        code_point, after = decode(data, start, stop)
+        if not classes_of(classes, code_point) & SPACE:
+            break
+        start = after
+    while start < stop:
+        last = previous(data, stop, start)
+        code_point, _ = decode(data, last, stop)
+        if not classes_of(classes, code_point) & SPACE:
+            break
+        stop = last
+    return start, stop
+
+
+def flags_of(code_point: int) -> int:
+    """The flags of a code point as this Python's Unicode data gives them."""
+    char = chr(code_point)
+    category = unicodedata.category(char)
+    letter = char.isalpha() or category[0] == "M"
+    tests = {
+        SPACE: char.isspace(),
+        LINE_BREAK: char in _LINE_BREAKS,
+        ALPHA: char.isalpha(),
+        LETTER: letter,
+        LOWER: letter and not char.isupper(),
+        UPPER: letter and not char.islower(),
+        DIGIT: char in string.digits,
+        PUNCT: category[0] == "P",
+        PREFIX: _cut_in_front(char, category),
+        SUFFIX: _cut_at_end(char, category),
+        ICON: category == "So",
+        QUOTE: char in _QUOTES or category in ("Pi", "Pf"),
+        CURRENCY: category == "Sc",
+        HYPHEN: char in "-~" or code_point in (0x2013, 0x2014),
+        SOLO: category[0] in "LN" and _within(code_point, _UNSPACED_SCRIPTS),
+        MARK: category[0] == "M",
+        SYMBOL: char in string.punctuation or code_point in _set(_SYMBOLS + " " + _TERMINALS),
+        TERMINAL: code_point in _set(_TERMINALS),
+    }
+    return sum(flag for flag, holds in tests.items() if holds)
+
+
+def _cut_at_end(char: str, category: str) -> bool:
+    if char in _INSIDE_WORDS or char in "%~":
+        return False
+    if category[0] == "P":
+        return category != "Pd" or ord(char) in (0x2013, 0x2014)
+    return category == "So" or char in "<>`" or ord(char) in (0xB4, 0xFF5E)
+
+
+def _cut_in_front(char: str, category: str) -> bool:
+    return _cut_at_end(char, category) or category == "Sc" or char in "%="
+
+
+@functools.cache
+def _set(ranges: str) -> frozenset[int]:
+    bounds = [[int(end, 16) for end in part.split("-")] for part in ranges.split()]
+    return frozenset(c for bound in bounds for c in range(bound[0], bound[-1] + 1))
+
+
+def _within(code_point: int, ranges: tuple[tuple[int, int], ...]) -> bool:
+    return any(first <= code_point <= last for first, last in ranges)
+
+
+def build() -> CharClasses:
+    """The table of this Python; blocks of 128 code points, each distinct block stored once."""
+    flags = np.array([flags_of(c) for c in range(NUM_CODE_POINTS)], np.uint32).reshape(-1, 128)
+    distinct, blocks = np.unique(flags, axis=0, return_inverse=True)
+    return CharClasses(blocks.ravel().astype(np.uint16), distinct.ravel())
+
+
+if __name__ == "__main__":
+    if unicodedata.unidata_version != UNICODE_VERSION:
+        raise SystemExit(
+            f"this Python has Unicode {unicodedata.unidata_version}; the table is pinned to "
+            f"{UNICODE_VERSION} (Python 3.11)"
+        )
+    np.savez_compressed(_PATH, **build()._asdict())
