@@ -139,6 +139,8 @@ def choose_engine(tokenizer: dict[str, Any], sample: pa.LargeStringArray) -> tup
     The reason is empty for the fast engine. Raises TokenizerError when neither can be used.
     """
     expected = Encoder(tokenizer, EXACT).encode(sample)
+    if not len(sample):
+        return EXACT, "there is no document to compare the engines on"
     try:
         found = Encoder(tokenizer, FAST).encode(sample)
     except TokenizerError as error:
