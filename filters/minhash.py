@@ -27,6 +27,7 @@ from filters.shingles import Ragged, shingles, word_hashes
 VERSION = 1  # also of words and shingles, which signatures are made of
 _U = np.uint64
 _BLOCK = 4096  # shingles that stay in the first-level cache while all functions read them
+_LANES = 32  # keys per step of the vectorised loop; a repeated key does not change a minimum
 _BAND_SEED = _U(0x452821E638D01377)  # digits of pi
 
 
@@ -136,8 +137,10 @@ def _minimum_hashes(offsets, values, a, b):
             count = min(_BLOCK, offsets[doc + 1] - start)
             for i in range(count):
                 keys[i] = values[start + i] >> _U(32)
+            padded = (count + _LANES - 1) // _LANES * _LANES
+            keys[count:padded] = keys[0]
             for j in range(a.size):
-                minima[j] = min(minima[j], _minimum(keys[:count], a[j], b[j]))
+                minima[j] = min(minima[j], _minimum(keys[:padded], a[j], b[j]))
         for j in range(a.size):
             out[doc, j] = minima[j] >> _U(32)
     return out

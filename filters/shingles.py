@@ -17,6 +17,7 @@ without words has none. Bytes that are not valid UTF-8 separate words.
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numba
@@ -26,7 +27,7 @@ import pyarrow as pa
 
 from filters import word_table
 from filters.columns import text_bytes
-from filters.word_table import DROP, EXPAND, SEPARATOR, SINGLE, WORD
+from filters.word_table import DROP, EXPAND, NUM_CODE_POINTS, SEPARATOR, SINGLE, WORD
 
 _U = np.uint64
 WORD_SEED = _U(0x243F6A8885A308D3)  # digits of pi
@@ -39,7 +40,8 @@ _ASCII = np.array(
 _WORD_STATE = np.dtype(
     [("hash", np.uint64), ("chunk", np.uint64), ("size", np.int64), ("kind", np.int64)]
 )  # a word being read: hash of its full chunks, bytes of the last one, how many, kind or _CLOSED
-_ROOM = 4096  # free places in the output before each step, which adds fewer words
+_STEP_BYTES = 1024  # read at most, before room in the output is looked at again
+_ROOM = 3 * _STEP_BYTES  # no text has more words than that in a step: 7 in the 3 bytes of U+321D
 
 
 class Ragged(NamedTuple):
@@ -68,7 +70,7 @@ def shingles(words: Ragged, ngram: int) -> Ragged:
 
 def shingle_hashes(text: pa.Array, ngram: int = 5) -> Ragged:
     """The shingle set of each document: hashes sorted ascending, without repeats."""
-    return Ragged(*_sorted_unique(*shingles(word_hashes(text), ngram)))
+    return _sorted_unique(shingles(word_hashes(text), ngram))
 
 
 def intersection_sizes(
@@ -99,6 +101,17 @@ def jaccard_of_pairs(
     return shared / np.maximum(union, 1)
 
 
+def _sorted_unique(rows: Ragged) -> Ragged:
+    values = rows.values.copy()
+    for start, stop in itertools.pairwise(rows.offsets.tolist()):
+        values[start:stop].sort()  # numpy's vectorised sort, several times as fast as numba's
+    is_first = np.ones(len(values), bool)
+    is_first[1:] = values[1:] != values[:-1]
+    is_first[rows.offsets[:-1][np.diff(rows.offsets) > 0]] = True
+    num_before = np.concatenate(([0], np.cumsum(is_first)))
+    return Ragged(num_before[rows.offsets], values[is_first])
+
+
 @numba.njit(cache=True, nogil=True, inline="always")
 def _mix(x):
     x = (x ^ (x >> _U(30))) * _U(0xBF58476D1CE4E5B9)
@@ -122,28 +135,26 @@ def _utf8(code_point):
     return (_U(0xF0) | (c >> _U(18))) << _U(24) | upper << _U(16) | middle << _U(8) | low, 4
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def _decode(data, i, stop):
     """The code point at byte i and the byte after it; -1 and the next byte where it is invalid."""
     lead = np.int64(data[i])
-    if 0xC2 <= lead < 0xE0:
-        extra, smallest, code_point = 1, 0x80, lead & 0x1F
-    elif 0xE0 <= lead < 0xF0:
-        extra, smallest, code_point = 2, 0x800, lead & 0x0F
-    elif 0xF0 <= lead < 0xF5:
-        extra, smallest, code_point = 3, 0x10000, lead & 0x07
-    else:
-        return np.int64(-1), i + 1
-    if i + extra >= stop:
-        return np.int64(-1), i + 1
-    for k in range(1, extra + 1):
-        byte = np.int64(data[i + k])
-        if byte & 0xC0 != 0x80:
-            return np.int64(-1), i + 1
-        code_point = code_point << 6 | byte & 0x3F
-    if code_point < smallest or code_point > 0x10FFFF:
-        return np.int64(-1), i + 1
-    return code_point, i + 1 + extra
+    if 0xC2 <= lead < 0xE0 and i + 1 < stop:
+        second = np.int64(data[i + 1]) ^ 0x80
+        if second < 0x40:
+            return (lead & 0x1F) << 6 | second, i + 2
+    elif 0xE0 <= lead < 0xF0 and i + 2 < stop:
+        second, third = np.int64(data[i + 1]) ^ 0x80, np.int64(data[i + 2]) ^ 0x80
+        code_point = (lead & 0x0F) << 12 | second << 6 | third
+        if second | third < 0x40 and code_point >= 0x800:
+            return code_point, i + 3
+    elif 0xF0 <= lead < 0xF5 and i + 3 < stop:
+        second, third = np.int64(data[i + 1]) ^ 0x80, np.int64(data[i + 2]) ^ 0x80
+        fourth = np.int64(data[i + 3]) ^ 0x80
+        code_point = (lead & 0x07) << 18 | second << 12 | third << 6 | fourth
+        if second | third | fourth < 0x40 and 0x10000 <= code_point < NUM_CODE_POINTS:
+            return code_point, i + 4
+    return np.int64(-1), i + 1
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -157,6 +168,11 @@ def _append(h, chunk, size, packed, length):
     return _mix(h ^ full), packed & ((_U(1) << rest) - _U(1)), over
 
 
+@numba.njit(cache=True, nogil=True, inline="always")
+def _finish(h, chunk, size):
+    return _mix(h ^ chunk) if size else h
+
+
 @numba.njit(cache=True, nogil=True)
 def _doubled(values):
     grown = np.empty(2 * values.size, np.uint64)
@@ -165,69 +181,50 @@ def _doubled(values):
 
 
 @numba.njit(cache=True, nogil=True)
-def _add(kind, code_point, word, out, count):
-    """Let one folded code point act on the open word; returns the number of words now in out."""
-    is_open = word["kind"]
-    if kind == DROP:
-        return count
-    if is_open and (kind in (SEPARATOR, SINGLE) or (kind == WORD and is_open == SINGLE)):
-        count = _close(word, out, count)
-        is_open = _CLOSED
-    if kind != SEPARATOR:
-        if is_open == _CLOSED:
-            word["kind"] = SINGLE if kind == SINGLE else WORD
-        packed, length = _utf8(code_point)
-        word["hash"], word["chunk"], word["size"] = _append(
-            word["hash"], word["chunk"], word["size"], packed, length
-        )
-    return count
+def _read_words(data, i, pause, stop, ascii_words, table, word, out, count):
+    """Read on from byte i, with `word` open, to `pause` or just after it, at most to `stop`.
 
-
-@numba.njit(cache=True, nogil=True)
-def _close(word, out, count):
-    out[count] = _mix(word["hash"] ^ word["chunk"]) if word["size"] else word["hash"]
-    word["hash"], word["chunk"], word["size"], word["kind"] = WORD_SEED, _U(0), 0, _CLOSED
-    return count + 1
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_encoded(data, i, stop, table, word, out, count):
-    """Let the code point encoded at byte i act on the open word: next byte, number of words."""
+    Appends the hash of each word that ends to `out`. Returns the next byte and the word count.
+    """
     blocks, kinds, deltas, pieces = table
-    code_point, i = _decode(data, i, stop)
-    if code_point < 0:
-        return i, _add(SEPARATOR, 0, word, out, count)
-    entry = np.int64(blocks[code_point >> 7]) << 7 | code_point & 127
-    delta = np.int64(deltas[entry])
-    if kinds[entry] != EXPAND:
-        return i, _add(kinds[entry], code_point + delta, word, out, count)
-    first = delta >> 5
-    for piece in pieces[first : first + (delta & 31)]:
-        count = _add(piece >> 24, piece & 0xFFFFFF, word, out, count)
-    return i, count
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_ascii(data, i, stop, ascii_words, word, out, count):
-    """Let the ASCII bytes from i on act on the open word; stops at the first other byte."""
-    h, chunk, size, kind = word["hash"], word["chunk"], word["size"], word["kind"]
-    while i < stop:
+    h, chunk, size, is_open = word["hash"], word["chunk"], word["size"], word["kind"]
+    while i < pause:
         byte = data[i]
-        if byte >= 128:
-            break
-        i += 1
-        letter = ascii_words[byte]
-        if letter != 0:
-            chunk = chunk << _U(8) | _U(letter)
-            size += 1
-            kind = WORD
-            if size == 8:
-                h, chunk, size = _mix(h ^ chunk), _U(0), 0
-        elif kind != _CLOSED:
-            out[count] = _mix(h ^ chunk) if size else h
-            count += 1
-            h, chunk, size, kind = WORD_SEED, _U(0), 0, _CLOSED
-    word["hash"], word["chunk"], word["size"], word["kind"] = h, chunk, size, kind
+        if byte < 128:  # the general case below does the same, at a third of the speed
+            i += 1
+            letter = ascii_words[byte]
+            if is_open != _CLOSED and (letter == 0 or is_open == SINGLE):
+                out[count] = _finish(h, chunk, size)
+                count += 1
+                h, chunk, size, is_open = WORD_SEED, _U(0), 0, _CLOSED
+            if letter != 0:
+                chunk, size, is_open = chunk << _U(8) | _U(letter), size + 1, WORD
+                if size == 8:
+                    h, chunk, size = _mix(h ^ chunk), _U(0), 0
+            continue
+        code_point, i = _decode(data, i, stop)
+        kind, delta = SEPARATOR, np.int64(0)
+        if code_point >= 0:
+            entry = np.int64(blocks[code_point >> 7]) << 7 | code_point & 127
+            kind, delta = np.int64(kinds[entry]), np.int64(deltas[entry])
+        expands = kind == EXPAND
+        place, last = (delta >> 5, (delta >> 5) + (delta & 31)) if expands else (0, 1)
+        code_point += delta
+        while place < last:
+            if expands:
+                kind, code_point = np.int64(pieces[place] >> 24), np.int64(pieces[place] & 0xFFFFFF)
+            place += 1
+            ends_single = is_open == SINGLE and kind == WORD
+            if is_open != _CLOSED and (ends_single or kind in (SEPARATOR, SINGLE)):
+                out[count] = _finish(h, chunk, size)
+                count += 1
+                h, chunk, size, is_open = WORD_SEED, _U(0), 0, _CLOSED
+            if kind not in (SEPARATOR, DROP):
+                if is_open == _CLOSED:
+                    is_open = SINGLE if kind == SINGLE else WORD
+                packed, length = _utf8(code_point)
+                h, chunk, size = _append(h, chunk, size, packed, length)
+    word["hash"], word["chunk"], word["size"], word["kind"] = h, chunk, size, is_open
     return i, count
 
 
@@ -239,19 +236,17 @@ def _word_hashes(offsets, data, ascii_words, table):
     out = np.empty(_ROOM + (offsets[num_docs] - offsets[0]) // 5, np.uint64)
     word = np.zeros(1, _WORD_STATE)[0]
     count = 0
-    word["hash"] = WORD_SEED
     for doc in range(num_docs):
+        word["hash"], word["chunk"], word["size"], word["kind"] = WORD_SEED, _U(0), 0, _CLOSED
         i, stop = offsets[doc], offsets[doc + 1]
         while i < stop:
             if count + _ROOM > out.size:
                 out = _doubled(out)
-            if data[i] < 128:
-                if word["kind"] == SINGLE and ascii_words[data[i]]:
-                    count = _close(word, out, count)
-                i, count = _add_ascii(data, i, min(stop, i + _ROOM), ascii_words, word, out, count)
-            else:
-                i, count = _add_encoded(data, i, stop, table, word, out, count)
-        count = _add(SEPARATOR, 0, word, out, count)
+            pause = min(stop, i + _STEP_BYTES)
+            i, count = _read_words(data, i, pause, stop, ascii_words, table, word, out, count)
+        if word["kind"] != _CLOSED:
+            out[count] = _finish(word["hash"], word["chunk"], word["size"])
+            count += 1
         ends[doc + 1] = count
     return ends, out[:count]
 
@@ -279,21 +274,6 @@ def _shingles(offsets, words, ngram):
         if place < ends[doc + 1]:
             out[place] = _mix(h)
     return ends, out
-
-
-@numba.njit(cache=True, nogil=True)
-def _sorted_unique(offsets, values):
-    ends = np.zeros_like(offsets)
-    out = np.empty_like(values)
-    count = 0
-    for doc in range(offsets.size - 1):
-        row = np.sort(values[offsets[doc] : offsets[doc + 1]])
-        for i in range(row.size):
-            if i == 0 or row[i] != row[i - 1]:
-                out[count] = row[i]
-                count += 1
-        ends[doc + 1] = count
-    return ends, out[:count].copy()
 
 
 @numba.njit(cache=True, nogil=True)
