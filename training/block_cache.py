@@ -94,7 +94,11 @@ class BlockCache:
 
 
 class DiskCache:
-    """Raw blocks in a folder, named by checksum and size, at most `max_bytes` of them."""
+    """Raw blocks in a folder, named by checksum and size, at most about `max_bytes` of them.
+
+    Other ranks write to the folder too, so it is listed again after each sixteenth of the limit
+    that this process wrote: together they stay within that share of the limit each.
+    """
 
     def __init__(self, folder: str, max_bytes: int):
         self._folder = Path(folder)
@@ -102,7 +106,7 @@ class DiskCache:
         self._lock = threading.Lock()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._sizes = self._scan()
-        self._num_bytes = sum(self._sizes.values())
+        self._unlisted_bytes = 0
 
     def read(self, row: np.void) -> bytes | None:
         """The bytes of a block, or None. The caller verifies them, and discards bad ones."""
@@ -130,9 +134,10 @@ class DiskCache:
             temporary.unlink(missing_ok=True)
             return
         with self._lock:
-            self._num_bytes += len(data) - self._sizes.pop(name, 0)
             self._sizes[name] = len(data)
-            if self._num_bytes > self._max_bytes:
+            self._sizes.move_to_end(name)
+            self._unlisted_bytes += len(data)
+            if self._unlisted_bytes > self._max_bytes // 16:
                 self._evict()
 
     def _scan(self) -> OrderedDict[str, int]:
@@ -147,17 +152,17 @@ class DiskCache:
         return OrderedDict((name, size) for _, name, size in sorted(found))
 
     def _evict(self) -> None:
-        """Drop the oldest, down to nine tenths: rarely, since it looks at what others wrote too."""
-        recent = self._sizes
-        found = self._scan()
+        """Lists the folder and drops the oldest: what others wrote, then what is least used."""
+        recent, found = self._sizes, self._scan()
         order = [name for name in found if name not in recent]
         order += [name for name in recent if name in found]
         self._sizes = OrderedDict((name, found[name]) for name in order)
-        self._num_bytes = sum(self._sizes.values())
-        while self._num_bytes > 0.9 * self._max_bytes:
+        self._unlisted_bytes = 0
+        num_bytes = sum(found.values())
+        while num_bytes > self._max_bytes * 15 // 16:
             name, size = self._sizes.popitem(last=False)
             (self._folder / name).unlink(missing_ok=True)
-            self._num_bytes -= size
+            num_bytes -= size
 
 
 def _cache_name(row: np.void) -> str:

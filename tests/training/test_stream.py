@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage import objects
 from storage.errors import ConfigError
 from storage.manifest import CorpusManifest, load_manifest
 from storage.objects import StorageError
@@ -277,6 +278,17 @@ def test_documents_that_were_taken_down_are_hidden(tmp_path):
     text = np.concatenate([batch.tokens[:, :-1].ravel() for batch in hidden])
     expected = np.concatenate([documents[0], documents[2]]).tolist()
     assert sorted(text[text >= 0].tolist()) == sorted(expected)
+
+
+def test_object_storage_gives_the_same_stream(corpus, s3_bucket):
+    for info in objects.list_objects(corpus.root):
+        name = info.path.removeprefix(corpus.root).lstrip("/")
+        objects.write(objects.join(s3_bucket, "corpus", name), objects.read(info.path))
+    remote = load_manifest(f"{s3_bucket}/corpus")
+    assert rows(read(remote, config())) == rows(read(corpus, config()))
+    with Stream(corpus, config(), batch_size=6) as stream:
+        saved = stream.state_dict()
+    Stream(remote, config(), batch_size=6, state=saved).close()
 
 
 @pytest.fixture
