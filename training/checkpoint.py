@@ -99,6 +99,12 @@ def find_checkpoint(path: str) -> str:
     return checkpoint_path(path, steps[-1])
 
 
+def newest_checkpoint(output: str) -> Checkpoint | None:
+    """The newest complete checkpoint of a run; none before its first one."""
+    steps = complete_steps(output)
+    return load_checkpoint(checkpoint_path(output, steps[-1])) if steps else None
+
+
 def load_checkpoint(folder: str, with_optimizer: bool = True) -> Checkpoint:
     """Read a checkpoint and verify the checksum of every file read. Raises CheckpointError."""
     marker = _marker(folder)

@@ -22,29 +22,38 @@ def chunk_rows(num_rows: int, vocab_size: int, device: torch.device) -> int:
     return max(1, min(num_rows, budget // vocab_size))
 
 
+def _compute_dtype(hidden: Tensor) -> torch.dtype:
+    """That of autocast where it is on: inside a custom function it must be applied by hand."""
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return hidden.dtype
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
     """Sum of weights * nll, with the gradients of hidden and head computed in the forward pass."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        want_grad = hidden.requires_grad or head.requires_grad
-        projection = head.to(hidden.dtype)
+        dtype = _compute_dtype(hidden)
+        states, projection = hidden.to(dtype), head.to(dtype)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        want_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         hidden_grad = torch.empty_like(hidden) if want_grad else None
         head_grad = torch.zeros_like(head) if want_grad else None
         step = chunk_rows(len(hidden), len(head), hidden.device)
         for start in range(0, len(hidden), step):
             rows = slice(start, start + step)
-            probabilities = (hidden[rows] @ projection.T).float()
-            log_z = probabilities.logsumexp(-1, keepdim=True)
-            picked = probabilities.gather(-1, labels[rows, None])
-            total += ((log_z - picked).squeeze(-1) * weights[rows]).sum()
+            logits = states[rows] @ projection.T
+            log_probabilities = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+            picked = log_probabilities.gather(-1, labels[rows, None])
+            total -= picked.squeeze(-1) @ weights[rows]
             if hidden_grad is not None and head_grad is not None:
-                probabilities.sub_(log_z).exp_()
-                probabilities.scatter_add_(-1, labels[rows, None], -torch.ones_like(picked))
-                gradient = probabilities.mul_(weights[rows, None]).to(hidden.dtype)
+                residual = log_probabilities.exp_()
+                residual.scatter_add_(-1, labels[rows, None], torch.full_like(picked, -1.0))
+                gradient = residual.mul_(weights[rows, None]).to(dtype)
                 hidden_grad[rows] = gradient @ projection
-                head_grad += gradient.T @ hidden[rows]
+                head_grad += gradient.T @ states[rows]
         if want_grad:
             ctx.save_for_backward(hidden_grad, head_grad)
         return total
@@ -59,9 +68,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
 def linear_cross_entropy(hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Sum over positions of `weights` * -log softmax(hidden @ head.T)[labels], in nats.
 
-    hidden [..., E] float, head [V, E] float, labels [...] int64 in [0, V), weights [...] float32.
-    Labels of positions with weight 0 must still be valid ids.
+    hidden [..., E] float, head [V, E] float, labels [...] int64, weights [...] float32.
+    Where the weight is 0 the label may be anything below V, such as -100.
     """
     return _LinearCrossEntropy.apply(
-        hidden.flatten(0, -2), head, labels.flatten(), weights.flatten()
+        hidden.flatten(0, -2), head, labels.flatten().clamp_min(0), weights.flatten()
     )
