@@ -157,7 +157,7 @@ class Decoder:
 def new_decoder(codec: Codec) -> Decoder:
     """A decoder for one stream of `codec`."""
     if codec == "gzip":
-        return Decoder(zlib.decompressobj(wbits=31), _pump_zlib)
+        return Decoder(zlib.decompressobj(wbits=31), pump_zlib)
     if codec == "bzip2":
         return Decoder(bz2.BZ2Decompressor(), _pump_until_hungry)
     if codec == "xz":
@@ -176,7 +176,7 @@ def _pump_until_hungry(decoder: Any, data: bytes) -> Generator[bytes, None, byte
             return decoder.unused_data
 
 
-def _pump_zlib(decoder: Any, data: bytes) -> Generator[bytes, None, bytes]:
+def pump_zlib(decoder: Any, data: bytes) -> Generator[bytes, None, bytes]:
     """zlib: it hands back what it could not use; a full piece may leave output inside."""
     while True:
         out = decoder.decompress(data, PIECE_BYTES)
