@@ -67,8 +67,8 @@ def resolve(num_docs: int, batches: Iterable[Pairs]) -> Resolution:
         assert (batch.better < batch.worse).all(), "a pair is (better, worse)"
         seen = int(batch.worse.max())
         order = np.argsort(batch.worse.astype(np.uint64) << np.uint64(32) | batch.better)
-        pairs = Pairs(*(np.ascontiguousarray(column[order]) for column in batch))
-        _resolve_sorted(*pairs, survivor, similarity, parent)
+        better, worse, jaccard = (column[order] for column in batch)
+        _resolve_sorted(better, worse, jaccard, survivor, similarity, parent)
     _flatten(parent)
     return Resolution(survivor, similarity, parent)
 

@@ -1,0 +1,127 @@
+"""The one shuffle: packed rows of band hashes to candidate pairs, pass by pass.
+
+    parts -> read the bands of the pass -> (key, packed rows) -> GroupByKey -> pairs in pieces
+
+What crosses the barrier is bytes: 24 per document and band. Each reducer writes the pairs of its
+key as pieces for the part of their first document and commits a marker; nothing comes back
+through Beam. A pass is finished when the driver has written its own marker, so a restart repeats
+at most one pass.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+
+import apache_beam as beam
+import numpy as np
+
+from filters.minhash import band_names
+from pipelines.candidates import ROW, Pass, merge_counts, pairs_of_rows, plan_passes, split_rows
+from pipelines.competing import Part
+from pipelines.config import CorpusConfig
+from pipelines.pieces import split_by_part, write_pieces
+from pipelines.ranking import RANKED
+from pipelines.runner import run_pipeline
+from pipelines.workplace import Workplace
+from storage import commit, objects, tables
+from storage.commit import PartMarker
+
+STAGE = "candidates"
+PASSES = "passes"
+TABLE = "candidates"
+
+
+def run_passes(
+    config: CorpusConfig, place: Workplace, parts: Sequence[Part], num_docs: int
+) -> None:
+    """Runs the passes that are not finished."""
+    finished = {marker.part for marker in commit.read_markers(place.work, PASSES)}
+    dedup = config.dedup
+    for number, one in enumerate(plan_passes(num_docs, dedup.bands, dedup.memory_bytes)):
+        name = f"pass-{number:04d}"
+        if name not in finished:
+            _run_pass(config, place, parts, one, name)
+            commit.write_marker(place.work, PartMarker(PASSES, name, place.recipe_id))
+
+
+def bucket_counts(place: Workplace) -> dict[str, int]:
+    """The counts of `pairs_of_rows` over all keys of all passes."""
+    markers = commit.read_markers(place.work, STAGE)
+    return dict(merge_counts([Counter(marker.counts) for marker in markers]))
+
+
+def _run_pass(
+    config: CorpusConfig, place: Workplace, parts: Sequence[Part], one: Pass, name: str
+) -> None:
+    order = sorted(parts, key=lambda part: (-part.num_docs, part.name))
+    elements = [(index, json.dumps(asdict(part))) for index, part in enumerate(order)]
+    num_rows = sum(part.num_docs for part in parts) * len(one.bands) * one.num_keys
+    num_bytes = num_rows * ROW.itemsize // one.num_slices
+
+    def build(pipeline: beam.Pipeline) -> None:
+        _ = (
+            pipeline
+            | "Parts" >> beam.Create(elements, reshuffle=False)
+            | "Spread" >> beam.GroupByKey()
+            | "Read bands" >> beam.ParDo(ReadBands(place, one)).with_output_types(tuple[int, bytes])
+            | "By band hash" >> beam.GroupByKey()
+            | "Write pairs" >> beam.ParDo(WritePairs(place, name))
+        )
+
+    run_pipeline(config.runner, build, num_tasks=len(parts), num_bytes=num_bytes)
+
+
+class ReadBands(beam.DoFn):
+    """A part to the packed rows of its competing documents, by key."""
+
+    def __init__(self, place: Workplace, one: Pass) -> None:
+        self._place, self._pass = place, one
+
+    def process(self, element: tuple[int, Iterable[str]]) -> Iterator[tuple[int, bytes]]:
+        for text in element[1]:
+            yield from read_rows(self._place, self._pass, Part(**json.loads(text)))
+
+
+class WritePairs(beam.DoFn):
+    """All rows of a key to its candidate pairs, written and committed."""
+
+    def __init__(self, place: Workplace, name: str) -> None:
+        self._place, self._name = place, name
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> None:
+        key, values = element
+        part = f"{self._name}/key-{key:08d}"
+        commit.write_marker(self._place.work, write_pairs(self._place, part, values))
+
+
+def read_rows(place: Workplace, one: Pass, part: Part) -> Iterator[tuple[int, bytes]]:
+    """(key, packed rows) of one part, for all bands of a pass."""
+    ranked = np.frombuffer(objects.read(place.ranks_path(part.name)), RANKED)
+    if len(ranked) == 0:
+        return
+    path = objects.join(place.output, "signals/minhash", f"{part.name}.parquet")
+    rows = part.rows_of(ranked["doc_id"])
+    names = [band_names(band + 1)[band] for band in one.bands]
+    table = tables.read_table(path, names)
+    for band, name in zip(one.bands, names, strict=True):
+        hashes = table[name].to_numpy()[rows]
+        yield from split_rows(one, band, hashes, ranked["rank"], ranked["doc_id"])
+
+
+def write_pairs(place: Workplace, part: str, values: Iterable[bytes]) -> PartMarker:
+    """Writes the candidate pairs of one key's rows as pieces, by the part of their first document.
+
+    The rows may come in any order.
+    """
+    counts: Counter[str] = Counter()
+    rows = np.frombuffer(b"".join(values), ROW)
+    pieces = (
+        (target, pairs.tobytes())
+        for chunk in pairs_of_rows(rows, counts)
+        for target, pairs in split_by_part(chunk, chunk["a"])
+    )
+    written = write_pieces(place.work, TABLE, part, pieces)
+    return PartMarker(STAGE, part, place.recipe_id, [written], dict(sorted(counts.items())))

@@ -1,0 +1,36 @@
+"""Stage `dedup`: exact duplicates, near-duplicates, then the final decision on every document.
+
+    signals/hash     -> decisions/exact                 (pipelines.exact)
+    signals/minhash  -> candidates -> pairs/            (pipelines.candidates, pipelines.pair_steps)
+    pairs/           -> decisions/fuzzy                 (pipelines.resolution)
+    decisions/*      -> decisions/final                 (pipelines.decide)
+
+Only documents that earlier decisions keep compete. The one shuffle carries packed band hashes;
+text is read for pairs near the threshold only. The outcome depends on the documents and the
+configuration, not on how they are cut into parts, on the runner, or on interruptions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pipelines import competing, decide, decisions, exact, fuzzy
+from pipelines.config import CorpusConfig
+
+
+def run(config: CorpusConfig) -> Counter[str]:
+    """Decides all documents; returns the counts of the final decisions.
+
+    A corpus without any document that earlier stages keep is decided and counted like any other.
+    Raises UserError when an earlier stage has not finished, StorageError, StageError.
+    """
+    parts = competing.find_parts(config)
+    if config.dedup.exact:
+        exact.run(config, parts)
+    else:
+        decisions.forget(config, exact.STAGE)
+    if config.dedup.fuzzy:
+        fuzzy.run(config, parts)
+    else:
+        decisions.forget(config, fuzzy.STAGE)
+    return decide.run(config, parts)

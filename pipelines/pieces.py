@@ -1,0 +1,94 @@
+"""Pieces: how parts send packed numbers to each other through files, outside any Beam barrier.
+
+A task writes one object with a piece of bytes for each part it has something for, and an index
+behind them; a later task reads the pieces addressed to its own part with ranged reads. A part is
+addressed by the upper bits of its document ids (`doc_id >> 28`). The object:
+
+    piece, piece, ... , index: (target, start, bytes) uint64 each
+
+The marker of the object says how many pieces there are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from storage import objects
+from storage.addresses import ROW_BITS
+from storage.commit import PartMarker, WrittenObject
+
+INDEX = np.dtype([("target", "<u8"), ("start", "<u8"), ("bytes", "<u8")])
+
+
+class Piece(NamedTuple):
+    """A range of bytes of an object that part `origin` wrote."""
+
+    origin: int
+    path: str
+    start: int
+    num_bytes: int
+
+    def read(self) -> bytes:
+        return objects.read_range(self.path, self.start, self.num_bytes)
+
+
+def address_of(doc_ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The part of each document, as pieces are addressed."""
+    return doc_ids >> np.uint64(ROW_BITS)
+
+
+def split_by_part(
+    rows: np.ndarray, doc_ids: npt.NDArray[np.uint64]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(part address, its rows) for each part that `doc_ids`, aligned with `rows`, fall into."""
+    addresses = address_of(doc_ids)
+    order = np.argsort(addresses, kind="stable")
+    targets, starts = np.unique(addresses[order], return_index=True)
+    for target, mine in zip(targets.tolist(), np.split(order, starts[1:]), strict=bool(len(rows))):
+        yield target, rows[mine]
+
+
+def write_pieces(
+    output: str, table: str, part: str, pieces: Iterable[tuple[int, bytes]]
+) -> WrittenObject:
+    """Writes `<table>/<part>.pieces`; `rows` of what it returns is the number of pieces."""
+    path = f"{table}/{part}.pieces"
+    index: list[tuple[int, int, int]] = []
+    digest = xxhash.xxh3_128()
+    end = 0
+    with objects.open_write(objects.join(output, path)) as sink:
+        for target, data in pieces:
+            sink.write(data)
+            digest.update(data)
+            index.append((target, end, len(data)))
+            end += len(data)
+        tail = np.array(index, INDEX).tobytes()
+        sink.write(tail)
+        digest.update(tail)
+    num_bytes = end + len(tail)
+    return WrittenObject(path, table, part, len(index), num_bytes, digest.hexdigest())
+
+
+def pieces_by_target(
+    output: str, markers: Iterable[PartMarker], addresses: Mapping[str, int]
+) -> dict[int, list[Piece]]:
+    """All pieces of the objects that the markers name, by the part they are addressed to.
+
+    `addresses` of parts by name; what another writer than a part wrote has origin 0.
+    """
+    found: dict[int, list[Piece]] = defaultdict(list)
+    for marker in markers:
+        (written,) = marker.objects
+        path = objects.join(output, written.path)
+        index_bytes = written.rows * INDEX.itemsize
+        data = objects.read_range(path, written.bytes - index_bytes, index_bytes)
+        origin = addresses.get(marker.part, 0)
+        for target, start, num_bytes in np.frombuffer(data, INDEX).tolist():
+            found[target].append(Piece(origin, path, start, num_bytes))
+    return found

@@ -1,0 +1,57 @@
+"""Views: documents as their source's editors leave them, made in memory from text and edits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from filters.edits import apply_edits
+from pipelines.annotate import source_annotations
+from pipelines.config import CorpusConfig
+from storage import objects, tables
+
+STORED = "stored"
+"""Name of the view without edits."""
+
+
+def view_editors(config: CorpusConfig, source: str) -> tuple[str, ...]:
+    """Names of the editors of a source's view."""
+    return tuple(editor.name for editor in source_annotations(config, source).editors)
+
+
+def view_name(editors: Sequence[str]) -> str:
+    return "+".join(editors) or STORED
+
+
+def iter_view(
+    output: str, part: str, editors: Sequence[str], columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Batches of one part of `documents/`, in row order, with the edits applied to `text`.
+
+    `columns` must hold `text`.
+    """
+    paths = [objects.join(output, "edits", editor, f"{part}.parquet") for editor in editors]
+    edits = [tables.read_table(path) for path in paths]
+    first_rows = [table["row"].to_numpy() for table in edits]
+    start = 0
+    path = objects.join(output, "documents", f"{part}.parquet")
+    for batch in tables.iter_batches(path, list(columns)):
+        end = start + batch.num_rows
+        here = [
+            _rows_between(table, rows, start, end)
+            for table, rows in zip(edits, first_rows, strict=True)
+        ]
+        if any(table.num_rows for table in here):
+            text = apply_edits(batch.column("text"), *here)
+            batch = batch.set_column(batch.schema.get_field_index("text"), "text", text)
+        yield batch
+        start = end
+
+
+def _rows_between(edits: pa.Table, rows: np.ndarray, start: int, end: int) -> pa.Table:
+    """The edits of rows [start, end), with rows counted from `start`."""
+    first, last = np.searchsorted(rows, [start, end])
+    moved = pa.array(rows[first:last] - np.uint32(start), pa.uint32())
+    return edits.slice(first, last - first).set_column(0, "row", moved)

@@ -1,0 +1,37 @@
+"""Where dedup keeps temporary data, and how it runs the small steps that make it up.
+
+`<output>/.work/<recipe_id>` is an output of its own: its objects are committed by markers below
+it, so a run that is killed goes on there. It is removed when the decisions are written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipelines.config import CorpusConfig
+from pipelines.runner import LOCAL, num_workers
+from pipelines.stages import Slice, Task, Work, run_tasks
+from storage import objects
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where the tables of the corpus are, and where this run's temporary data goes."""
+
+    output: str
+    work: str
+    recipe_id: str
+
+    def ranks_path(self, part: str) -> str:
+        """Packed RANKED rows of the documents of a part that compete, ascending by doc_id."""
+        return objects.join(self.work, "ranks", f"{part}.bin")
+
+
+def run_step(config: CorpusConfig, stage: str, tasks: list[Task], work: Work) -> None:
+    """Runs a map-only step; without Beam where Beam would use this one process anyway.
+
+    A pipeline costs about half a second, and dedup has seven steps.
+    """
+    num_bytes = sum(task.weight for task in tasks)
+    alone = config.runner.name == LOCAL and num_workers(config.runner, len(tasks), num_bytes) == 1
+    run_tasks(config, stage, tasks, work, Slice(0, 1) if alone else None)
