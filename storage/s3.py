@@ -14,12 +14,11 @@ from typing import Any, BinaryIO, cast
 
 from storage.backend import ObjectInfo, ObjectNotFound, StorageError, printable, require_range
 from storage.ranged import open_ranged
-from storage.s3_client import retrying, split
+from storage.s3_client import connection, retrying, split
 from storage.s3_download import download
 from storage.s3_upload import MultipartWriter
 
 _MAX_DELETIONS = 1_000  # of one DeleteObjects request
-_known_buckets: set[str] = set()
 
 
 def read(path: str) -> bytes:
@@ -120,15 +119,16 @@ def _head(path: str) -> dict[str, Any]:
     try:
         head = retrying("read", path, lambda s3: s3.head_object(Bucket=bucket, Key=key))
     except ObjectNotFound:
-        if bucket not in _known_buckets:
-            _require_bucket(path, bucket)
-            _known_buckets.add(bucket)
+        _require_bucket(path, bucket)
         raise
     return head
 
 
 def _require_bucket(path: str, bucket: str) -> None:
-    retrying("read", path, lambda s3: s3.list_objects_v2(Bucket=bucket, MaxKeys=1))
+    known = connection().known_buckets
+    if bucket not in known:
+        retrying("read", path, lambda s3: s3.list_objects_v2(Bucket=bucket, MaxKeys=1))
+        known.add(bucket)
 
 
 def _list_keys(

@@ -1,4 +1,4 @@
-"""The S3 client of a process, its retries and its errors in a user's words.
+"""The S3 client of a process and its retries.
 
 One boto3 client per process: making one costs about 200 ms, and a client must not be shared
 across a fork. Credentials, endpoint and region come from the AWS SDK's own chain only
@@ -19,10 +19,9 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -30,13 +29,11 @@ from urllib.parse import urlsplit
 import boto3
 from botocore import exceptions as aws
 from botocore.config import Config
-from urllib3.exceptions import HTTPError
 
-from storage.backend import ObjectNotFound, StorageError, printable
+from storage.backend import StorageError, printable
+from storage.s3_errors import FAILURES, UNREACHABLE, explain, is_transient, one_line
 
 T = TypeVar("T")
-
-FAILURES = (aws.BotoCoreError, aws.ClientError, HTTPError, OSError)
 
 _DEFAULT_RETRY_SECONDS = 120.0
 _FIRST_CONTACT_SECONDS = 15.0  # an endpoint that never answered is more likely wrong than busy
@@ -45,38 +42,7 @@ _READ_SECONDS = 60.0
 _LONGEST_PAUSE_SECONDS = 10.0
 _NUM_CONNECTIONS = 32
 _AMAZON = (".amazonaws.com", ".amazonaws.com.cn")
-_USER_INFO = re.compile(r"//[^/@\s]*@")
 _JITTER = random.SystemRandom()  # leaves the seeded generators of the program alone
-
-_TRANSIENT_ERRORS = (
-    aws.ConnectionError,
-    aws.HTTPClientError,
-    aws.ResponseStreamingError,
-    aws.IncompleteReadError,
-    aws.FlexibleChecksumError,
-    HTTPError,
-    ConnectionError,
-    TimeoutError,
-)
-_UNREACHABLE = (aws.ConnectionError, aws.ConnectionClosedError)
-_TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504, 509}
-_TRANSIENT_CODES = {
-    "BadDigest",
-    "IncompleteBody",
-    "InternalError",
-    "OperationAborted",
-    "RequestTimeout",
-    "SlowDown",
-    "ThrottlingException",
-    "XAmzContentSHA256Mismatch",
-}
-
-_SYNONYMS = {
-    "403": "AccessDenied",
-    "Forbidden": "AccessDenied",
-    "InvalidToken": "ExpiredToken",
-    "KeyTooLongError": "InvalidObjectName",
-}
 
 _IDENTITY_SOURCES = {
     "env": "the environment (AWS_ACCESS_KEY_ID)",
@@ -90,22 +56,26 @@ _IDENTITY_SOURCES = {
 
 @dataclass
 class Connection:
-    """A client and what error messages need to know about it."""
+    """A client and what is known about the service behind it."""
 
     client: Any  # boto3 generates the class at run time
     endpoint: str
     identity: str
     retry_seconds: float
     reached: bool = False
+    known_buckets: set[str] = field(default_factory=set)
 
 
 class RetryClock:
-    """Decides, for one operation, whether to try again; time without progress is what counts."""
+    """Decides, for one operation, whether to try again; time without progress is what counts.
+
+    `action` and `path` complete the sentence "cannot <action> <path>".
+    """
 
     def __init__(self, action: str, path: str, retry_seconds: float | None = None) -> None:
         self.connection = connection()
-        self._action = action
-        self._path = path
+        self._bucket = split(path)[0]
+        self._failed = f"cannot {action} {printable(path)}"
         self._seconds = retry_seconds or self.connection.retry_seconds
         self._num_failures = 0
         self._last_progress = time.monotonic()
@@ -118,24 +88,27 @@ class RetryClock:
 
     def pause(self, error: Exception) -> None:
         """Sleep before the next attempt, or raise StorageError when there should be none."""
+        at = self.connection
         if not is_transient(error):
-            raise explain(error, self._action, self._path, self.connection) from error
-        first_contact = isinstance(error, _UNREACHABLE) and not self.connection.reached
-        limit = min(self._seconds, _FIRST_CONTACT_SECONDS) if first_contact else self._seconds
-        longest = min(_LONGEST_PAUSE_SECONDS, 0.2 * 2**self._num_failures)
-        pause = _JITTER.uniform(0, longest)
-        waited = time.monotonic() - self._last_progress
+            raise explain(self._failed, error, self._bucket, at.endpoint, at.identity) from error
+        lost = isinstance(error, UNREACHABLE) and not at.reached
+        limit = min(self._seconds, _FIRST_CONTACT_SECONDS) if lost else self._seconds
+        pause = _JITTER.uniform(0, min(_LONGEST_PAUSE_SECONDS, 0.2 * 2**self._num_failures))
         self._num_failures += 1
-        if waited + pause > limit:
-            raise _gave_up(error, self, waited) from error
+        if time.monotonic() - self._last_progress + pause > limit:
+            raise self._give_up(error, lost) from error
         time.sleep(pause)
 
-    def describe(self) -> str:
-        return f"cannot {self._action} {printable(self._path)}"
-
-    @property
-    def num_failures(self) -> int:
-        return self._num_failures
+    def _give_up(self, error: Exception, lost: bool) -> StorageError:
+        waited = time.monotonic() - self._last_progress
+        if lost:
+            way_out = "check AWS_ENDPOINT_URL and the network"
+        else:
+            way_out = "try again later, or wait longer with TILTH_S3_RETRY_SECONDS"
+        return StorageError(
+            f"{self._failed}: gave up after {waited:.0f} s and {self._num_failures} attempts: "
+            f"{one_line(error)} ({self.connection.endpoint}); {way_out}"
+        )
 
 
 def connection() -> Connection:
@@ -151,10 +124,7 @@ def forget_connection() -> None:
 def retrying(
     action: str, path: str, call: Callable[[Any], T], retry_seconds: float | None = None
 ) -> T:
-    """`call(client)`, again after passing failures; StorageError after lasting ones.
-
-    `action` and `path` complete the sentence "cannot <action> <path>".
-    """
+    """`call(client)`, again after passing failures; StorageError after lasting ones."""
     clock = RetryClock(action, path, retry_seconds)
     while True:
         try:
@@ -166,84 +136,12 @@ def retrying(
             return result
 
 
-def error_code(error: Exception) -> str:
-    """The service's code, such as "NoSuchKey", or the status alone for a HEAD; else ""."""
-    return error.response["Error"].get("Code", "") if isinstance(error, aws.ClientError) else ""
-
-
-def is_transient(error: Exception) -> bool:
-    """Whether the same request may succeed later."""
-    if isinstance(error, aws.ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return status in _TRANSIENT_STATUS or error_code(error) in _TRANSIENT_CODES
-    return isinstance(error, _TRANSIENT_ERRORS)
-
-
 def split(path: str) -> tuple[str, str]:
     """Bucket and key of `s3://bucket/key`; the key may be empty."""
     bucket, _, key = path.removeprefix("s3://").partition("/")
     if not bucket:
         raise StorageError(f"{printable(path)} names no bucket: write s3://bucket/key")
     return bucket, key
-
-
-def explain(error: Exception, action: str, path: str, at: Connection) -> StorageError:
-    """One line for a user: what failed, where, and the way out. Never holds a secret."""
-    bucket, _ = split(path)
-    failed = f"cannot {action} {printable(path)}"
-    code = error_code(error)
-    if code in ("NoSuchKey", "404"):
-        return ObjectNotFound(f"{failed}: no such object at {at.endpoint}")
-    advice = {
-        "NoSuchBucket": f"bucket {bucket!r} does not exist at {at.endpoint}; create it or "
-        "correct the path",
-        "AccessDenied": f"access denied (403); the credentials come from {at.identity}; check "
-        "them, and that their policy allows s3:GetObject, s3:PutObject and s3:ListBucket here",
-        "InvalidAccessKeyId": f"{at.endpoint} does not know the access key, which comes from "
-        f"{at.identity}; correct it there",
-        "SignatureDoesNotMatch": f"{at.endpoint} refuses the secret key (403), which comes from "
-        f"{at.identity}; correct it there",
-        "ExpiredToken": f"the credentials from {at.identity} have expired; sign in again",
-        "RequestTimeTooSkewed": "this machine's clock is wrong; set it and try again",
-        "PreconditionFailed": "the object was replaced while it was being read; start again",
-        "InvalidObjectState": "the object is archived; restore it first",
-        "QuotaExceeded": "the bucket's or the user's quota is used up; free space or raise it",
-        "InvalidBucketName": f"{bucket!r} is not a valid bucket name; correct the path",
-        "InvalidObjectName": "the key is longer than 1,024 bytes or has characters that "
-        "the service refuses; correct the path",
-        "PermanentRedirect": "the bucket is in another region; set AWS_DEFAULT_REGION",
-    }
-    code = _SYNONYMS.get(code, code)
-    return StorageError(f"{failed}: {advice.get(code) or _explain_others(error, bucket, at)}")
-
-
-def _explain_others(error: Exception, bucket: str, at: Connection) -> str:
-    if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
-        return (
-            "no complete AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
-            "or AWS_PROFILE, or run on a machine with a role"
-        )
-    if isinstance(error, aws.ParamValidationError):
-        return f"{bucket!r} is not a valid bucket name or the key is too long; correct the path"
-    return f"{_one_line(error)} ({at.endpoint})"
-
-
-def _gave_up(error: Exception, clock: RetryClock, waited: float) -> StorageError:
-    if isinstance(error, _UNREACHABLE) and not clock.connection.reached:
-        way_out = "check AWS_ENDPOINT_URL and the network"
-    else:
-        way_out = "try again later, or wait longer with TILTH_S3_RETRY_SECONDS"
-    return StorageError(
-        f"{clock.describe()}: gave up after {waited:.0f} s and {clock.num_failures} attempts: "
-        f"{_one_line(error)} ({clock.connection.endpoint}); {way_out}"
-    )
-
-
-def _one_line(error: Exception) -> str:
-    """The failure in one line, without control characters and without user:password@ of URLs."""
-    code = error_code(error)
-    text = f"error {code}" if code else " ".join(str(error).split())
-    return printable(_USER_INFO.sub("//", text))
 
 
 @cache
@@ -255,7 +153,7 @@ def _connection_of(pid: int) -> Connection:
         client = _make_client(session, retry_seconds)
     except (aws.BotoCoreError, ValueError) as error:
         raise StorageError(
-            f"cannot set up S3: {_one_line(error)}; check AWS_PROFILE, AWS_ENDPOINT_URL and the "
+            f"cannot set up S3: {one_line(error)}; check AWS_PROFILE, AWS_ENDPOINT_URL and the "
             "AWS config files"
         ) from error
     url = urlsplit(client.meta.endpoint_url)

@@ -15,7 +15,8 @@ from typing import Any
 from botocore.exceptions import FlexibleChecksumError, IncompleteReadError
 
 from storage.backend import StorageError, printable, too_short
-from storage.s3_client import FAILURES, RetryClock, error_code
+from storage.s3_client import RetryClock
+from storage.s3_errors import FAILURES, error_code
 
 _PIECE_BYTES = 256 << 10
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")

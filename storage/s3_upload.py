@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from storage.backend import StorageError
-from storage.s3_client import error_code, retrying
+from storage.s3_client import retrying
+from storage.s3_errors import error_code
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -79,7 +79,7 @@ class FaultyS3:
 def serve() -> Iterator[FaultyS3]:
     state = FaultyS3()
     handler = type("BoundHandler", (Handler,), {"state": state})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = Server(("127.0.0.1", 0), handler)
     state.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -89,6 +89,11 @@ def serve() -> Iterator[FaultyS3]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that give up on a silent answer reset the connection; that is the point."""
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -114,12 +114,12 @@ def test_parts_suffice_for_5_tb() -> None:
 
 
 def test_listing_of_more_than_a_thousand_keys(folder: str) -> None:
-    paths = [f"{folder}/part-{number:05d}" for number in range(1_234)]
+    paths = [f"{folder}/part-{number:05d}" for number in range(1_100)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda path: objects.write(path, b"x"), paths))
     assert [info.path for info in objects.list_objects(folder)] == paths
-    assert len(objects.expand(f"{folder}/part-*")) == 1_234
-    assert len(objects.expand(f"{folder}/part-011*")) == 100
+    assert len(objects.expand(f"{folder}/part-*")) == 1_100
+    assert len(objects.expand(f"{folder}/part-010*")) == 100
     objects.delete_tree(folder)
     assert names(folder) == []
 
