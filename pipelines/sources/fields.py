@@ -74,7 +74,10 @@ def to_document(
     extra_meta: Mapping[str, str] | None = None,
 ) -> Outcome:
     """The document in `row`, or why there is none."""
-    text = _first(row, [options.text_field] if options.text_field else TEXT)
+    names = [options.text_field] if options.text_field else TEXT
+    text = _first(row, names)
+    if text is None and any(name in row for name in names):
+        return Skip("empty")
     if not isinstance(text, str):
         return Casualty(record, "invalid", _no_text(row, text, options.text_field))
     if not text.strip():

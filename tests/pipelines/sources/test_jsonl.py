@@ -46,13 +46,14 @@ def test_each_line_has_one_fate(tmp_path: Path) -> None:
         {"text": 7},
         {"body": "x"},
         {"text": "  \n"},
+        {"text": None},
         "",
         "   ",
         {"text": "also good"},
     )
     outcomes = read(SOURCE, path)
     assert outcomes.texts == ["good", "also good"]
-    assert outcomes.counts == {"document": 2, "invalid": 4, "skip:empty": 1}
+    assert outcomes.counts == {"document": 2, "invalid": 4, "skip:empty": 2}
     messages = [casualty.message for casualty in outcomes.casualties]
     assert "one JSON object, found list" in messages[1]
     assert "int, not a string" in messages[2]

@@ -45,7 +45,7 @@ def http(body: bytes, status: str = "200 OK", media: str = "text/html", **header
 
 
 def page(text: str, **headers: str) -> bytes:
-    return record("response", html(text), **headers)
+    return record("response", html(text), None, **headers)
 
 
 def write(folder: Path, *members: bytes, name: str = "a.warc.gz") -> Path:
