@@ -33,6 +33,7 @@ class KeptPart:
     name: str
     """As in `web/0000000-0000`."""
     num_docs: int
+    num_kept: int
     num_bytes: int
     """Of the documents' Parquet object."""
     editors: list[str]
@@ -83,8 +84,10 @@ def kept_parts(config: CorpusConfig) -> list[KeptPart]:
             _require(edits[editor], name, "annotate").object(f"edits/{editor}").digest
             for editor in editors
         ]
-        digests.append(_require(final, name, "dedup").object(FINAL).digest)
-        parts.append(KeptPart(name, written.rows, written.bytes, editors, digests))
+        decided = _require(final, name, "dedup")
+        digests.append(decided.object(FINAL).digest)
+        num_kept = decided.counts["kept"]
+        parts.append(KeptPart(name, written.rows, num_kept, written.bytes, editors, digests))
     return parts
 
 

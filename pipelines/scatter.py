@@ -61,6 +61,8 @@ GROUPS_DTYPE = np.dtype(
     ]
 )
 TAIL_BYTES = 24
+END = 1 << 64
+"""One more than the largest `order`."""
 
 
 class Stratum(NamedTuple):
@@ -185,16 +187,22 @@ def read_index(path: str) -> ScatterIndex:
 
 
 class RangeReader:
-    """Rows of one stratum from many work objects, by ascending ranges of `order`.
+    """Documents of one stratum from many work objects, by ascending ranges of `order`.
 
     A group that reaches beyond a range is kept for the next one: memory is one range and at most
-    one group per run.
+    one group per run, besides the footers' rows of the groups between `low` and `high`.
     """
 
-    def __init__(self, indexes: list[ScatterIndex], stratum: Stratum) -> None:
-        self._groups = [(index.path, group) for index in indexes for group in index.of(stratum)]
-        self._groups.sort(key=lambda item: (int(item[1]["low"]), item[0], int(item[1]["offset"])))
-        self._next = 0
+    def __init__(self, paths: list[str], stratum: Stratum, low: int = 0, high: int = END) -> None:
+        self._waiting: list[_Group] = []
+        for path in paths:
+            groups = read_index(path).of(stratum)
+            last = np.uint64(high - 1)
+            inside = groups[(groups["low"] <= last) & (groups["high"] >= np.uint64(low))]
+            self._waiting += [
+                _Group(path, *row) for row in inside[list(_Group._fields[1:])].tolist()
+            ]
+        self._waiting.sort(key=lambda group: (group.low, group.path, group.offset), reverse=True)
         self._open: list[pa.RecordBatch] = []
 
     def read(self, low: int, high: int, dtype: np.dtype[Any]) -> list[ShardDocument]:
@@ -207,11 +215,10 @@ class RangeReader:
 
     def _batches(self, low: int, high: int) -> Iterator[pa.RecordBatch]:
         candidates, self._open = self._open, []
-        while self._next < len(self._groups) and int(self._groups[self._next][1]["low"]) < high:
-            path, group = self._groups[self._next]
-            self._next += 1
-            if int(group["high"]) >= low:
-                candidates.append(_read_group(path, group))
+        while self._waiting and self._waiting[-1].low < high:
+            group = self._waiting.pop()
+            if group.high >= low:
+                candidates.append(group.read())
         for batch in candidates:
             order = batch.column("order").to_numpy()
             first = int(np.searchsorted(order, np.uint64(low), "left"))
@@ -219,6 +226,23 @@ class RangeReader:
             yield batch.slice(first, last - first)
             if last < batch.num_rows:
                 self._open.append(batch.slice(last))
+
+
+class _Group(NamedTuple):
+    path: str
+    low: int
+    high: int
+    offset: int
+    bytes: int
+    xxh3: int
+
+    def read(self) -> pa.RecordBatch:
+        data = objects.read_range(self.path, self.offset, self.bytes)
+        if xxhash.xxh3_64_intdigest(data) != self.xxh3:
+            raise StorageError(
+                f"{self.path}: damaged at byte {self.offset}; remove it and run pack again"
+            )
+        return pa.ipc.read_record_batch(pa.py_buffer(data), ROWS)
 
 
 def _sort_keys(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
@@ -251,12 +275,3 @@ def _sorted_groups(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 def _offsets(column: pa.LargeBinaryArray) -> np.ndarray:
     start, count = column.offset, len(column) + 1
     return np.frombuffer(column.buffers()[1], "<i8", start + count)[start:]
-
-
-def _read_group(path: str, group: np.void) -> pa.RecordBatch:
-    data = objects.read_range(path, int(group["offset"]), int(group["bytes"]))
-    if xxhash.xxh3_64_intdigest(data) != int(group["xxh3"]):
-        raise StorageError(
-            f"{path}: damaged at byte {int(group['offset'])}; remove it and run pack again"
-        )
-    return pa.ipc.read_record_batch(pa.py_buffer(data), ROWS)
