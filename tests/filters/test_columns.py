@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ def test_rows_are_the_utf8_bytes_and_nulls_are_empty(
     texts: list[str | None], start: int, text_type: pa.DataType
 ) -> None:
     offsets, data = text_bytes(pa.array(texts, text_type).slice(start))
-    rows = [data[i:j].tobytes() for i, j in zip(offsets[:-1], offsets[1:], strict=True)]
+    rows = [data[i:j].tobytes() for i, j in itertools.pairwise(offsets)]
     assert rows == [(text or "").encode() for text in texts[start:]]
     assert not offsets.flags.writeable
     assert not data.flags.writeable
