@@ -100,7 +100,7 @@ def pairs_of_rows(rows: np.ndarray, counts: Counter[str]) -> Iterator[np.ndarray
     `buckets`, `large_buckets`, `unexamined_pairs`, and the greatest `largest_bucket`.
     """
     rows = _repeated(rows)
-    starts = np.flatnonzero(_changes(rows["hash"]))
+    starts = np.flatnonzero(changes(rows["hash"]))
     sizes = np.diff(starts, append=len(rows))
     _count_buckets(sizes, counts)
     place = np.arange(len(rows)) - np.repeat(starts, sizes)
@@ -138,7 +138,14 @@ def canonical_pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def unique_pairs(pairs: np.ndarray) -> np.ndarray:
     """Sorted by (a, b), each pair once."""
     pairs = pairs[np.lexsort((pairs["b"], pairs["a"]))]
-    return pairs[_changes(pairs["a"]) | _changes(pairs["b"])]
+    return pairs[changes(pairs["a"]) | changes(pairs["b"])]
+
+
+def changes(values: np.ndarray) -> npt.NDArray[np.bool_]:
+    """True where a value differs from the one before it, and at the first."""
+    changed = np.ones(len(values), bool)
+    changed[1:] = values[1:] != values[:-1]
+    return changed
 
 
 def merge_counts(many: Sequence[Counter[str]]) -> Counter[str]:
@@ -201,10 +208,3 @@ def _chunk_pairs(
         np.concatenate([better, to_first - place[to_first], to_previous - 1]),
         np.concatenate([better + 1 + step, to_first, to_previous]),
     )
-
-
-def _changes(values: np.ndarray) -> npt.NDArray[np.bool_]:
-    """True where a value differs from the one before it, and at the first."""
-    changed = np.ones(len(values), bool)
-    changed[1:] = values[1:] != values[:-1]
-    return changed

@@ -6,7 +6,8 @@ Parts are sorted by address, so the rows of all parts put one after another asce
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,10 @@ class Part:
     num_docs: int
     num_bytes: int
     """Of the documents' object."""
+
+    def to_payload(self) -> dict[str, Any]:
+        """For a task; `Part(**payload)` is this part again."""
+        return asdict(self)
 
     @property
     def address(self) -> int:

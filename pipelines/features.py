@@ -1,4 +1,6 @@
-"""Features of documents: their MinHash signatures or shingle sets, as rows of numbers that travel.
+"""Features of documents that dedup compares: band hashes, MinHash signatures, shingle sets.
+
+Signatures and shingle sets travel between parts as rows of numbers.
 
 Packed, as a piece (little-endian): number of documents uint64, doc_ids uint64, lengths uint64,
 then the values of all rows.
@@ -6,15 +8,18 @@ then the values of all rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from filters.minhash import band_names
 from filters.shingles import shingle_hashes
-from pipelines.competing import Part
+from pipelines.competing import MINHASH, Part
+from pipelines.ranking import RANKED
 from pipelines.views import iter_view
+from pipelines.workplace import Workplace
 from storage import objects, tables
 
 MAX_SIGNATURE_ROWS = 1 << 14
@@ -68,9 +73,24 @@ class Features(NamedTuple):
         return Features.of_rows(doc_ids, lengths, self.values[picks])
 
 
+def read_bands(
+    place: Workplace, part: Part, bands: Sequence[int]
+) -> Iterator[tuple[int, np.ndarray, npt.NDArray[np.uint64]]]:
+    """For each band: its number, the ranked documents of a part (dtype RANKED), their hashes."""
+    ranked = np.frombuffer(objects.read(place.ranks_path(part.name)), RANKED)
+    if len(ranked) == 0:
+        return
+    path = objects.join(place.output, MINHASH, f"{part.name}.parquet")
+    names = band_names(max(bands) + 1)
+    table = tables.read_table(path, [names[band] for band in bands])
+    rows = part.rows_of(ranked["doc_id"])
+    for band in bands:
+        yield band, ranked, table[names[band]].to_numpy()[rows]
+
+
 def read_signatures(output: str, part: Part, doc_ids: npt.NDArray[np.uint64]) -> Features:
     """Signatures (uint32) of documents of one part, given in ascending order."""
-    path = objects.join(output, "signals/minhash", f"{part.name}.parquet")
+    path = objects.join(output, MINHASH, f"{part.name}.parquet")
     wanted = part.rows_of(doc_ids)
     found = [np.empty(0, np.uint32)]
     start, length = 0, 0

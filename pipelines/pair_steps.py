@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines import band_shuffle
+from pipelines import band_shuffle, hot_buckets
 from pipelines.candidates import PAIR, unique_pairs
 from pipelines.competing import MINHASH, Part, stage_markers
 from pipelines.config import CorpusConfig
@@ -86,12 +86,12 @@ def run(config: CorpusConfig, place: Workplace, parts: Sequence[Part]) -> None:
         tasks = [_task(part, place.recipe_id, stage, pieces) for part in parts]
         run_step(config if stage == STAGE else temporary, stage, tasks, work)
 
-    def sent(stage: str) -> dict[int, list[Piece]]:
+    def sent(*stages: str) -> dict[int, list[Piece]]:
         addresses = {part.name: part.address for part in parts}
-        markers = commit.read_markers(place.work, stage)
+        markers = [marker for stage in stages for marker in commit.read_markers(place.work, stage)]
         return pieces_by_target(place.work, markers, addresses)
 
-    step(MERGED, Merge(verifier), sent(band_shuffle.STAGE))
+    step(MERGED, Merge(verifier), sent(band_shuffle.STAGE, hot_buckets.STAGE))
     step(SIGNATURES, Send(verifier, SIGNATURES), sent(MERGED))
     step(ESTIMATED, Estimate(verifier), sent(SIGNATURES))
     step(SHINGLES, Send(verifier, SHINGLES), sent(ESTIMATED))

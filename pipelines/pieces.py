@@ -84,11 +84,11 @@ def pieces_by_target(
     """
     found: dict[int, list[Piece]] = defaultdict(list)
     for marker in markers:
-        (written,) = marker.objects
-        path = objects.join(output, written.path)
-        index_bytes = written.rows * INDEX.itemsize
-        data = objects.read_range(path, written.bytes - index_bytes, index_bytes)
         origin = addresses.get(marker.part, 0)
-        for target, start, num_bytes in np.frombuffer(data, INDEX).tolist():
-            found[target].append(Piece(origin, path, start, num_bytes))
+        for written in marker.objects:
+            path = objects.join(output, written.path)
+            index_bytes = written.rows * INDEX.itemsize
+            data = objects.read_range(path, written.bytes - index_bytes, index_bytes)
+            for target, start, num_bytes in np.frombuffer(data, INDEX).tolist():
+                found[target].append(Piece(origin, path, start, num_bytes))
     return found

@@ -6,12 +6,15 @@ it, so a run that is killed goes on there. It is removed when the decisions are 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pipelines.config import CorpusConfig
 from pipelines.runner import LOCAL, num_workers
-from pipelines.stages import Slice, Task, Work, run_tasks
+from pipelines.stages import Slice, StageError, Task, Work, run_tasks
 from storage import objects
+from storage.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,26 @@ class Workplace:
     def ranks_path(self, part: str) -> str:
         """Packed RANKED rows of the documents of a part that compete, ascending by doc_id."""
         return objects.join(self.work, "ranks", f"{part}.bin")
+
+    @property
+    def failures(self) -> str:
+        """Folder of the errors of workers."""
+        return objects.join(self.work, "failures")
+
+    @contextmanager
+    def recording(self, name: str) -> Iterator[None]:
+        """In a worker: an error that a user can mend is stored, not raised through Beam."""
+        try:
+            yield
+        except (objects.StorageError, UserError) as error:
+            objects.write(objects.join(self.failures, f"{name}.txt"), str(error).encode())
+
+    def raise_recorded(self) -> None:
+        """In the driver: raises StageError with the first error that workers stored."""
+        for info in objects.list_objects(self.failures):
+            message = objects.read(info.path).decode()
+            objects.delete_tree(self.failures)
+            raise StageError(f"dedup: {message}")
 
 
 def run_step(config: CorpusConfig, stage: str, tasks: list[Task], work: Work) -> None:
