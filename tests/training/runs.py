@@ -16,7 +16,8 @@ from storage.manifest import CorpusManifest, encoding_hash, specials_hash, write
 from tests.training.corpora import write_corpus
 from training.config import TrainConfig, load_train_config
 
-WORDS = "the a cat dog bird sees hears chases big small old red and then quickly home .".split()
+SENTENCE = "the a cat dog bird sees hears chases big small old red and then quickly home ."
+WORDS = SENTENCE.split()
 RAW_LENGTH = 16
 
 
