@@ -14,7 +14,7 @@ decomposed, so that the replacement needs no context), and each resulting code p
 Digits stay as they are: reports and tables that differ in their numbers are different documents.
 Unassigned code points count as letters because nearly all of them become letters.
 
-The table is data (`models/word_table.npz`, 30 kB), not computed at start: a signature must not
+The table is data (`models/word_table.npz`, 49 kB), not computed at start: a signature must not
 depend on the Unicode version of the Python that made it. `python -m filters.word_table` writes it
 anew, which changes signatures, so it needs a new version of the signal groups that use it.
 """
@@ -54,7 +54,7 @@ _OPTIONAL_MARKS = (
     (0xFE20, 0xFE2F),
     (0xE0100, 0xE01EF),
 )
-_IGNORABLE = frozenset({0x00AD, 0x034F, 0x0640, 0x115F, 0x1160, 0x3164, 0xFFA0})
+_IGNORABLE = frozenset({0x00AD, 0x0640, 0x115F, 0x1160, 0x3164, 0xFFA0})
 _UNSPACED_SCRIPTS = (
     (0x0E00, 0x0EFF),  # Thai, Lao
     (0x1000, 0x109F),  # Myanmar
