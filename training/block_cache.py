@@ -34,7 +34,7 @@ class CachedBlock:
 
     __slots__ = ("hidden", "layouts", "num_bytes", "offsets", "tokens")
 
-    def __init__(self, block: Block, exclusions: NDArray[np.uint64] | None):
+    def __init__(self, block: Block, exclusions: NDArray[np.uint64]):
         self.tokens = block.tokens.copy()
         self.offsets = np.concatenate([[0], np.cumsum(block.lengths, dtype=np.int64)])
         self.layouts: dict[int, Layout] = {}
@@ -43,8 +43,8 @@ class CachedBlock:
         self.num_bytes = self.tokens.nbytes + self.offsets.nbytes + layout_bytes
 
 
-def _hidden(block: Block, exclusions: NDArray[np.uint64] | None) -> NDArray[np.bool_]:
-    if exclusions is None or exclusions.size == 0:
+def _hidden(block: Block, exclusions: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    if exclusions.size == 0:
         return np.zeros(block.lengths.size, np.bool_)
     return np.isin(np.array([doc["doc_id"] for doc in block.docs], np.uint64), exclusions)
 
@@ -59,16 +59,26 @@ class BlockCache:
         self._blocks: OrderedDict[tuple[int, int], CachedBlock] = OrderedDict()
         self._loading: dict[tuple[int, int], Future[CachedBlock]] = {}
 
+    def peek(self, key: tuple[int, int]) -> CachedBlock | None:
+        """The value of a key if it is there."""
+        with self._lock:
+            return self._touch(key)
+
     def get(self, key: tuple[int, int], load: Callable[[], CachedBlock]) -> CachedBlock:
         """The value of a key, loaded by the first thread that asks; its error reaches all."""
         with self._lock:
-            if key in self._blocks:
-                self._blocks.move_to_end(key)
-                return self._blocks[key]
+            found = self._touch(key)
+            if found is not None:
+                return found
             pending = self._loading.get(key)
             promise = pending or Future()
             self._loading[key] = promise
         return self._fulfil(key, promise, load) if pending is None else pending.result()
+
+    def _touch(self, key: tuple[int, int]) -> CachedBlock | None:
+        if key in self._blocks:
+            self._blocks.move_to_end(key)
+        return self._blocks.get(key)
 
     def _fulfil(
         self, key: tuple[int, int], promise: Future[CachedBlock], load: Callable[[], CachedBlock]

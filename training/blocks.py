@@ -24,6 +24,7 @@ from storage.objects import ObjectNotFound, StorageError
 from storage.settings import Settings
 from storage.shards import BlockCorrupt
 from training.block_cache import BlockCache, CachedBlock, DiskCache
+from training.exclusions import read_exclusions
 
 MAX_TABLES = 4096
 """Block tables kept in memory, about 5 KB each."""
@@ -68,21 +69,15 @@ class FetchCounts:
 class BlockStore:
     """Blocks of the shards in one table (columns of storage.manifest.SHARDS), by row and number.
 
-    exclusions: doc_ids (uint64) of documents that were taken down. Safe to use from many threads.
+    Hides documents that were taken down. Safe to use from many threads.
     """
 
-    def __init__(
-        self,
-        corpus: CorpusManifest,
-        shard_table: pa.Table,
-        config: FetchConfig,
-        exclusions: NDArray[np.uint64] | None = None,
-    ):
+    def __init__(self, corpus: CorpusManifest, shard_table: pa.Table, config: FetchConfig):
         self.counts = FetchCounts()
         self._corpus = corpus
         self._shards = shard_table
         self._attempts = config.attempts
-        self._exclusions = exclusions
+        self._exclusions = read_exclusions(corpus)
         self._memory = BlockCache(config.memory_bytes)
         self._disk = (
             DiskCache(config.disk_folder, config.disk_bytes) if config.disk_folder else None
@@ -113,15 +108,12 @@ class BlockStore:
 
         A block that was given up is not read again by this store.
         """
-        missing = False
+        return self._memory.get((shard, block), lambda: self._load(shard, block))
 
-        def load() -> CachedBlock:
-            nonlocal missing
-            missing = True
-            return self._load(shard, block)
-
-        found = self._memory.get((shard, block), load)
-        self.counts.add(memory_hits=not missing)
+    def cached(self, shard: int, block: int) -> CachedBlock | None:
+        """The block if it is in memory."""
+        found = self._memory.peek((shard, block))
+        self.counts.add(memory_hits=found is not None)
         return found
 
     def _load(self, shard: int, block: int) -> CachedBlock:

@@ -96,19 +96,21 @@ def copy_span(
     """
     first, last, at = span
     turn = np.searchsorted(start, first, side="right") - 1
-    position = first
-    while position < last:
+    shift = at - first
+    while first < last:
         piece = permutation[turn]
-        begin, length = offsets[piece], offsets[piece + 1] - offsets[piece]
-        end = min(last, start[turn] + separator + length)
-        document = at
-        while position < end:
-            index = position - start[turn] - separator
-            if index >= 0 and hidden[piece]:
-                window[at], documents[at] = PADDING, -1
-            else:
-                window[at] = SEPARATOR if index < 0 else np.int32(tokens[begin + index])
-                documents[at] = document
-            position += 1
-            at += 1
+        text = start[turn] + separator
+        end = min(last, text + offsets[piece + 1] - offsets[piece])
+        documents[first + shift : end + shift] = first + shift
+        if first < text:
+            window[first + shift] = SEPARATOR
+            first = text
+        if hidden[piece]:
+            window[first + shift : end + shift] = PADDING
+            documents[first + shift : end + shift] = -1
+        else:
+            source = offsets[piece] - text
+            for position in range(first, end):
+                window[position + shift] = tokens[position + source]
+        first = end
         turn += 1

@@ -33,6 +33,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
+from storage.errors import ConfigError
 from storage.manifest import CorpusManifest
 from storage.objects import StorageError
 from storage.settings import Settings
@@ -124,9 +125,9 @@ class Stream:
         batch_size: int,
         shares: Shares = Shares(),
         state: dict[str, Any] | None = None,
-        exclusions: NDArray[np.uint64] | None = None,
         agree: Agree = agree_alone,
     ):
+        _check_agreement(config, shares, agree)
         self.plan = make_plan(corpus, config.plan, SPLIT)
         self._config = config
         self._batch_size = batch_size
@@ -135,7 +136,7 @@ class Stream:
         self._state = self._first_state(state)
         self._order = make_order(self.plan, self._state)
         self._given_up = {self._key(entry) for entry in self._state.quarantine}
-        self._store = BlockStore(corpus, self.plan.shards, config.fetch, exclusions)
+        self._store = BlockStore(corpus, self.plan.shards, config.fetch)
         self._reader = WindowReader(self.plan, self._store, config.fetch.num_threads)
         self._assembler = ThreadPoolExecutor(1, thread_name_prefix="assemble")
         self._ahead: deque[_Ahead] = deque()
@@ -309,6 +310,15 @@ class Stream:
                 RuntimeWarning,
                 stacklevel=3,
             )
+
+
+def _check_agreement(config: StreamConfig, shares: Shares, agree: Agree) -> None:
+    several = shares.world_size * shares.num_workers > 1
+    if several and config.on_damage == "quarantine" and agree is agree_alone:
+        raise ConfigError(
+            f"on_damage: quarantine with {shares.world_size} ranks and {shares.num_workers} "
+            "workers needs `agree`: all of them must leave out the same blocks"
+        )
 
 
 def make_order(plan: Plan, state: StreamState) -> Order:

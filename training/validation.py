@@ -7,7 +7,8 @@ tokens. A document that was stored in pieces is whole again. They form one strip
 
 cut into windows of T + 1 positions that share a token with their neighbours. So every token and
 every end of a document is a label exactly once, whatever T is, and the sum of nll over labels
-divided by the bytes of the documents' texts (`num_bytes`) is exact. Nothing is permuted.
+divided by the bytes of the documents' texts (`num_bytes`) is exact. Nothing is permuted; documents
+that were taken down are left out.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from storage import shards
 from storage.errors import ConfigError
 from storage.manifest import CorpusManifest
+from training.exclusions import read_exclusions
 from training.packing import PADDING, SEPARATOR
 
 SPLIT = "validation"
@@ -89,10 +91,13 @@ def _read_strip(corpus: CorpusManifest, stratum: str, max_tokens: int) -> Valida
 
 def _documents(corpus: CorpusManifest, stratum: str) -> Iterator[tuple[NDArray[np.int32], int]]:
     """(tokens, bytes of text) of each whole document, in shard order."""
+    excluded = set(read_exclusions(corpus).tolist())
     for path in corpus.select(SPLIT, stratum)["path"].to_pylist():
         parts: list[NDArray[np.unsignedinteger]] = []
         text_bytes = 0
         for doc, tokens in _pieces(corpus.location(path)):
+            if doc["doc_id"] in excluded:
+                continue
             if doc["piece"] == 0 and parts:
                 yield np.concatenate(parts).astype(np.int32), text_bytes
                 parts, text_bytes = [], 0

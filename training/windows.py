@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,11 +63,23 @@ class RawWindows:
     damaged: dict[BlockKey, str]
 
 
+class _Place(NamedTuple):
+    """Where a row of a batch is read from; `tar` is the shard's row in the plan's table."""
+
+    row: int
+    stratum: int
+    epoch: int
+    shard: int
+    window: int
+    tar: int
+
+
 class WindowReader:
     """Reads windows of a plan through a store. Calls must not overlap; blocks load in parallel."""
 
     def __init__(self, plan: Plan, store: BlockStore, num_threads: int):
         self._plan = plan
+        self._config = plan.config
         self._store = store
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="fetch")
         self._layouts: OrderedDict[tuple[int, int, int], tuple[Layout, int]] = OrderedDict()
@@ -79,126 +92,123 @@ class WindowReader:
 
         given_up: blocks that are not asked for again. Raises StorageError, but not for damage.
         """
-        length = self._plan.config.raw_length + 1
-        tokens = np.full((rows.size, length), PADDING, np.int32)
-        documents = np.full((rows.size, length), -1, np.int32)
-        damaged = dict.fromkeys(given_up, "given up before")
-        known = len(damaged)
-        spans = [np.zeros(0, SPAN_DTYPE)]
-        for first in range(0, rows.size, ROWS_AT_ONCE):
-            part = slice(first, first + ROWS_AT_ONCE)
-            part_spans = self._spans(rows[part])
-            self._fill(rows[part], part_spans, tokens[part], documents[part], damaged)
-            spans += [self._span_rows(rows[part], part_spans, first)]
-        found = dict(list(damaged.items())[known:])
-        return RawWindows(tokens, documents, np.concatenate(spans), found)
+        shape = (rows.size, self._config.raw_length + 1)
+        raw = RawWindows(
+            np.full(shape, PADDING, np.int32),
+            np.full(shape, -1, np.int32),
+            np.zeros(0, SPAN_DTYPE),
+            dict.fromkeys(given_up, ""),
+        )
+        places = self._places(rows)
+        spans = [
+            self._read_some(places[first : first + ROWS_AT_ONCE], raw)
+            for first in range(0, len(places), ROWS_AT_ONCE)
+        ]
+        damaged = {key: reason for key, reason in raw.damaged.items() if reason}
+        return replace(raw, spans=np.concatenate([raw.spans, *spans]), damaged=damaged)
 
-    def _spans(self, rows: NDArray[np.void]) -> list[list[Span]]:
-        real = rows[rows["g"] >= 0]
-        list(self._pool.map(self._store.table, {self._shard(row) for row in real}))
-        raw_length = self._plan.config.raw_length
+    def _places(self, rows: NDArray[np.void]) -> list[_Place]:
+        numbers = np.flatnonzero(rows["g"] >= 0)
+        fields = rows[numbers][["stratum", "epoch", "shard", "window"]].tolist()
         return [
-            window_spans(*self._layout(row), int(row["window"]), raw_length)
-            if row["g"] >= 0
-            else []
-            for row in rows
+            _Place(row, stratum, epoch, shard, window, int(self._plan.rows[stratum][shard]))
+            for row, (stratum, epoch, shard, window) in zip(numbers.tolist(), fields, strict=True)
         ]
 
-    def _shard(self, row: np.void) -> int:
-        return int(self._plan.rows[row["stratum"]][row["shard"]])
+    def _read_some(self, places: list[_Place], raw: RawWindows) -> NDArray[np.void]:
+        """Fills the rows of some places, and returns their spans."""
+        self._load_layouts(places)
+        spans = [self._spans(place) for place in places]
+        blocks = self._request(places, spans, raw.damaged)
+        for place, parts in zip(places, spans, strict=True):
+            for span in parts:
+                self._fill(place, span, blocks, raw)
+            if self._config.separator:
+                self._close(place, raw)
+        table = [
+            (place.row, span.at, span.last - span.first, place.tar, span.block, span.first)
+            for place, parts in zip(places, spans, strict=True)
+            for span in parts
+            if not self._is_separator(span)
+        ]
+        return np.array(table, SPAN_DTYPE)
 
-    def _layout(self, row: np.void) -> tuple[Layout, int]:
+    def _load_layouts(self, places: list[_Place]) -> None:
+        """Block tables of several shards arrive in parallel."""
+        missing = {place.tar for place in places if place[1:4] not in self._layouts}
+        list(self._pool.map(self._store.table, missing))
+
+    def _spans(self, place: _Place) -> list[Span]:
+        return window_spans(*self._layout(place), place.window, self._config.raw_length)
+
+    def _layout(self, place: _Place) -> tuple[Layout, int]:
         """Layout of a shard's blocks in an epoch, and the size of its strip."""
-        key = (int(row["stratum"]), int(row["epoch"]), int(row["shard"]))
+        key = (place.stratum, place.epoch, place.shard)
         if key not in self._layouts:
-            table = self._store.table(self._shard(row))
-            separators = table["docs"].astype(np.int64) * self._plan.config.separator
+            table = self._store.table(place.tar)
+            separators = table["docs"].astype(np.int64) * self._config.separator
             sizes = table["tokens"].astype(np.int64) + separators
-            layout = block_layout(self._plan.config.seed, *key, sizes)
+            layout = block_layout(self._config.seed, *key, sizes)
             self._layouts[key] = (layout, int(sizes.sum()))
             if len(self._layouts) > MAX_LAYOUTS:
                 self._layouts.popitem(last=False)
         return self._layouts[key]
 
-    def _fill(
-        self,
-        rows: NDArray[np.void],
-        spans: list[list[Span]],
-        tokens: NDArray[np.int32],
-        documents: NDArray[np.int32],
-        damaged: dict[BlockKey, str],
-    ) -> None:
-        blocks = self._request(rows, spans, damaged)
-        for index, row in enumerate(rows):
-            for span in spans[index]:
-                self._fill_span(row, span, tokens[index], documents[index], blocks, damaged)
-            if spans[index] and self._plan.config.separator:
-                self._close(row, tokens[index], documents[index])
-
     def _request(
-        self, rows: NDArray[np.void], spans: list[list[Span]], damaged: dict[BlockKey, str]
-    ) -> dict[BlockKey, Future[CachedBlock]]:
-        blocks: dict[BlockKey, Future[CachedBlock]] = {}
-        for row, row_spans in zip(rows, spans, strict=True):
-            for span in row_spans:
-                key = (self._shard(row), span.block)
+        self, places: list[_Place], spans: list[list[Span]], damaged: dict[BlockKey, str]
+    ) -> dict[BlockKey, CachedBlock | Future[CachedBlock]]:
+        """Blocks of the spans: those in memory at once, the others on their way."""
+        blocks: dict[BlockKey, CachedBlock | Future[CachedBlock]] = {}
+        for place, parts in zip(places, spans, strict=True):
+            for span in parts:
+                key = (place.tar, span.block)
                 if key not in blocks and key not in damaged and not self._is_separator(span):
-                    blocks[key] = self._pool.submit(self._store.get, *key)
+                    cached = self._store.cached(*key)
+                    blocks[key] = cached or self._pool.submit(self._store.get, *key)
         return blocks
 
     def _is_separator(self, span: Span) -> bool:
         """A window's last label is often the separator that begins a block: no need to fetch it."""
-        return self._plan.config.separator == 1 and span.first == 0 and span.last == 1
+        return self._config.separator == 1 and span.first == 0 and span.last == 1
 
-    def _fill_span(
+    def _fill(
         self,
-        row: np.void,
+        place: _Place,
         span: Span,
-        tokens: NDArray[np.int32],
-        documents: NDArray[np.int32],
-        blocks: dict[BlockKey, Future[CachedBlock]],
-        damaged: dict[BlockKey, str],
+        blocks: dict[BlockKey, CachedBlock | Future[CachedBlock]],
+        raw: RawWindows,
     ) -> None:
         """Fills one span of a window, or leaves its padding."""
+        tokens, documents = raw.tokens[place.row], raw.documents[place.row]
         if self._is_separator(span):
             tokens[span.at], documents[span.at] = SEPARATOR, span.at
             return
-        key = (self._shard(row), span.block)
-        if key in damaged:
+        key = (place.tar, span.block)
+        if key in raw.damaged:
             return
         try:
-            block = blocks[key].result()
+            block = blocks[key]
+            block = block if isinstance(block, CachedBlock) else block.result()
         except BlockCorrupt as error:
-            damaged[key] = str(error)
+            raw.damaged[key] = str(error)
             return
-        layout = self._pieces(row, span.block, block)
+        layout = self._pieces(place, span.block, block)
         arrays = block.tokens, block.offsets, block.hidden, layout.permutation, layout.start
-        place = span.first, span.last, span.at
-        copy_span(*arrays, self._plan.config.separator, place, tokens, documents)
+        positions = span.first, span.last, span.at
+        copy_span(*arrays, self._config.separator, positions, tokens, documents)
 
-    def _pieces(self, row: np.void, number: int, block: CachedBlock) -> Layout:
-        epoch = int(row["epoch"])
-        if epoch not in block.layouts:
-            sizes = np.diff(block.offsets) + self._plan.config.separator
-            place = int(row["stratum"]), epoch, int(row["shard"]), number
+    def _pieces(self, place: _Place, number: int, block: CachedBlock) -> Layout:
+        if place.epoch not in block.layouts:
+            sizes = np.diff(block.offsets) + self._config.separator
+            key = place.stratum, place.epoch, place.shard, number
             for old in list(block.layouts)[:-1]:
                 block.layouts.pop(old, None)
-            block.layouts[epoch] = piece_layout(self._plan.config.seed, *place, sizes)
-        return block.layouts[epoch]
+            block.layouts[place.epoch] = piece_layout(self._config.seed, *key, sizes)
+        return block.layouts[place.epoch]
 
-    def _close(self, row: np.void, tokens: NDArray[np.int32], documents: NDArray[np.int32]) -> None:
+    def _close(self, place: _Place, raw: RawWindows) -> None:
         """The separator that closes a strip, in its last window."""
-        end = self._layout(row)[1] - int(row["window"]) * self._plan.config.raw_length
-        if end < tokens.size:
-            tokens[end], documents[end] = SEPARATOR, end
-
-    def _span_rows(
-        self, rows: NDArray[np.void], spans: list[list[Span]], first_row: int
-    ) -> NDArray[np.void]:
-        table = [
-            (first_row + index, s.at, s.last - s.first, self._shard(rows[index]), s.block, s.first)
-            for index, row_spans in enumerate(spans)
-            for s in row_spans
-            if not self._is_separator(s)
-        ]
-        return np.array(table, SPAN_DTYPE)
+        end = self._layout(place)[1] - place.window * self._config.raw_length
+        if end <= self._config.raw_length:
+            raw.tokens[place.row, end] = SEPARATOR
+            raw.documents[place.row, end] = end

@@ -10,8 +10,10 @@ import pyarrow as pa
 import xxhash
 from numpy.typing import NDArray
 
+from storage import tables
 from storage.manifest import SHARDS, CorpusManifest, TokenizerEntry, write_manifest
 from storage.shards import ShardDocument, ShardWriter
+from training.exclusions import EXCLUSIONS_TABLE
 
 VOCAB_SIZE = 1000
 BLOCK_BYTES = 128
@@ -98,3 +100,9 @@ def flip_byte(path: Path, offset: int) -> None:
     data = bytearray(path.read_bytes())
     data[offset] ^= 0x40
     path.write_bytes(data)
+
+
+def exclude(corpus: CorpusManifest, doc_ids: Sequence[int]) -> None:
+    """Take documents down."""
+    table = pa.table({"doc_id": pa.array(doc_ids, pa.uint64())})
+    tables.write_table(corpus.location(EXCLUSIONS_TABLE), table, table.schema)

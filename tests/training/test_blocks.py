@@ -45,11 +45,12 @@ def test_a_block_is_what_was_written(corpus):
 
 def test_a_block_is_read_once_and_counted(corpus):
     store = make_store(corpus)
-    for _ in range(3):
-        store.get(0, 1)
-    row = store.table(0)[1]
-    assert (store.counts.blocks, store.counts.memory_hits) == (1, 2)
-    assert store.counts.bytes == row["bytes"]
+    assert store.cached(0, 1) is None
+    block = store.get(0, 1)
+    assert store.get(0, 1) is block
+    assert store.cached(0, 1) is block
+    assert (store.counts.blocks, store.counts.memory_hits) == (1, 1)
+    assert store.counts.bytes == store.table(0)[1]["bytes"]
 
 
 def test_damage_that_passes_is_mended_by_reading_again(corpus, monkeypatch):
@@ -148,7 +149,7 @@ def test_a_damaged_file_in_the_disk_cache_is_replaced(corpus, tmp_path):
 
 def block_of(num_tokens: int, corpus: CorpusManifest) -> CachedBlock:
     block = next(iter_blocks(tar_of(corpus, 0)))
-    cached = CachedBlock(block, None)
+    cached = CachedBlock(block, np.zeros(0, np.uint64))
     cached.num_bytes = num_tokens
     return cached
 

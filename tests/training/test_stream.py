@@ -11,7 +11,7 @@ from storage.errors import ConfigError
 from storage.manifest import CorpusManifest, load_manifest
 from storage.objects import StorageError
 from storage.shards import iter_blocks, read_blocks_table
-from tests.training.corpora import flip_byte, random_documents, small_corpus, write_corpus
+from tests.training.corpora import exclude, flip_byte, random_documents, small_corpus, write_corpus
 from training.mixture import Mixture
 from training.packing import PADDING, SEPARATOR
 from training.stream import RawBatch, Shares, Stream, StreamConfig
@@ -271,7 +271,8 @@ def test_documents_that_were_taken_down_are_hidden(tmp_path):
     corpus = write_corpus(tmp_path, {"web": [documents]}, block_bytes=1024)
     stream_config = config(mixture={"max_epochs": {"*": 1}})
     shown = read(corpus, stream_config, batches=5)
-    hidden = read(corpus, stream_config, batches=5, exclusions=np.array([2], np.uint64))
+    exclude(corpus, [2])
+    hidden = read(corpus, stream_config, batches=5)
     for before, after in zip(shown, hidden, strict=True):
         kept = after.tokens != PADDING
         np.testing.assert_array_equal(before.tokens[kept], after.tokens[kept])
@@ -289,6 +290,11 @@ def test_object_storage_gives_the_same_stream(corpus, s3_bucket):
     with Stream(corpus, config(), batch_size=6) as stream:
         saved = stream.state_dict()
     Stream(remote, config(), batch_size=6, state=saved).close()
+
+
+def test_quarantine_on_several_ranks_needs_their_agreement(corpus):
+    with pytest.raises(ConfigError, match="2 ranks and 1 workers needs `agree`"):
+        Stream(corpus, config(on_damage="quarantine"), batch_size=2, shares=Shares(0, 2))
 
 
 @pytest.fixture

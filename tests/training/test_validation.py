@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from storage.errors import ConfigError
 from storage.objects import StorageError
 from storage.shards import read_blocks_table
-from tests.training.corpora import flip_byte, random_documents, write_corpus
+from tests.training.corpora import exclude, flip_byte, random_documents, write_corpus
 from training.packing import PADDING, SEPARATOR
 from training.validation import ValidationStrip, read_validation
 
@@ -71,6 +71,16 @@ def test_damage_is_an_error(tmp_path):
     flip_byte(tar, int(read_blocks_table(str(tar))["offset"][0]) + 700)
     with pytest.raises(StorageError, match="damaged"):
         read_validation(corpus)
+
+
+def test_documents_that_were_taken_down_are_left_out(tmp_path):
+    documents = random_documents(SIZES)
+    corpus = write_corpus(tmp_path, {}, {"web": [documents]})
+    exclude(corpus, [1, 2])
+    (strip,) = read_validation(corpus)
+    assert strip.num_documents == 3
+    assert strip.num_bytes == 3 * sum(SIZES[2:])
+    assert strip.tokens[1] == documents[2][0]
 
 
 def test_no_validation_split_is_an_error(tmp_path):
