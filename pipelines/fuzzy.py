@@ -48,7 +48,7 @@ def run(config: CorpusConfig, parts: Sequence[Part]) -> None:
     if decisions.is_finished(config, STAGE, parts, recipe):
         return
     started = time.monotonic()
-    place = Workplace(config.output, config.path(".work", recipe), recipe)
+    place = Workplace.open(config, recipe)
     ranking = rank_documents(config, parts, stages)
     if not decisions.is_finished(config, pair_steps.STAGE, parts, recipe):
         write_ranks(place, parts, ranking)
@@ -62,7 +62,7 @@ def run(config: CorpusConfig, parts: Sequence[Part]) -> None:
     counts = {"ranked": len(ranking.doc_ids), **band_shuffle.bucket_counts(place)}
     seconds = {"fuzzy": time.monotonic() - started}
     commit.write_marker(config.output, PartMarker(SUMMARY, "all", recipe, [], counts, seconds))
-    objects.delete_tree(place.work)
+    place.remove()
 
 
 class _PartKeys(NamedTuple):

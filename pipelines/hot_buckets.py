@@ -65,6 +65,13 @@ def link_hot_buckets(
     return _hashes_by_band(buckets), _counts(buckets)
 
 
+def frequent_hashes(hashes: npt.NDArray[np.uint64], smallest: int) -> npt.NDArray[np.uint64]:
+    """The distinct hashes that occur at least `smallest` times."""
+    ordered = np.sort(hashes)
+    ahead = ordered[smallest - 1 :]
+    return np.unique(ahead[ahead == ordered[: len(ahead)]])
+
+
 def count_buckets(
     band: int, hashes: npt.NDArray[np.uint64], ranks: np.ndarray, doc_ids: np.ndarray
 ) -> np.ndarray:
@@ -90,7 +97,7 @@ def merge_buckets(buckets: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class CountBuckets:
-    """Buckets of one part: those of at least `smallest` documents, or all of given ones."""
+    """Buckets of one part: those of at least `smallest` documents, or given ones of any size."""
 
     place: Workplace
     stage: str
@@ -102,15 +109,17 @@ class CountBuckets:
         part = Part(**task.payload)
         found = [np.empty(0, BUCKET)]
         for band, ranked, hashes in read_bands(self.place, part, self.bands):
-            counted = count_buckets(band, hashes, ranked["rank"], ranked["doc_id"])
-            chosen = counted["num_docs"] >= self.smallest
-            if self.given is not None:
-                wanted = _hashes_by_band(np.frombuffer(self.given, BUCKET)).get(band, [])
-                chosen &= np.isin(counted["hash"], wanted)
-            found.append(counted[chosen])
+            rows = np.isin(hashes, self._wanted(band, hashes))
+            ranked, hashes = ranked[rows], hashes[rows]
+            found.append(count_buckets(band, hashes, ranked["rank"], ranked["doc_id"]))
         path = _buckets_path(self.place, self.stage, task.part)
         objects.write(path, np.concatenate(found).tobytes())
         yield PartMarker(self.stage, task.part, task.recipe_id)
+
+    def _wanted(self, band: int, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        if self.given is None:
+            return frequent_hashes(hashes, self.smallest)
+        return _hashes_by_band(np.frombuffer(self.given, BUCKET)).get(band, hashes[:0])
 
 
 @dataclass(frozen=True, slots=True)

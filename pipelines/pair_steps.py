@@ -73,6 +73,11 @@ class Verifier:
         path = objects.join(self.place.output, STAGE, f"{part}.parquet")
         return KnownPairs.read(path, self.recipes)
 
+    def view(self, part_a: Part, part_b: Part) -> str:
+        """The view in which documents of two parts are compared, or each one's own."""
+        names = [view_name(self.editors[part.source]) for part in (part_a, part_b)]
+        return names[0] if names[0] == names[1] else "|".join(names)
+
     def marker(self, task: Task, stage: str, written: WrittenObject) -> PartMarker:
         return PartMarker(stage, task.part, self.place.recipe_id, [written])
 
@@ -147,7 +152,8 @@ class WritePairs:
         verdicts["method"][rows] = BY_SHINGLES
         metadata = metadata_of(verdicts, verifier.threshold, verifier.recipes)
         path = objects.join(verifier.place.output, STAGE, f"{task.part}.parquet")
-        stats = tables.write_table(path, _pairs_table(verifier, verdicts), PAIRS, metadata)
+        table = _pairs_table(verifier, verifier.parts[task.payload["address"]], verdicts)
+        stats = tables.write_table(path, table, PAIRS, metadata)
         written = WrittenObject.of_table(STAGE, task.part, stats)
         recipe = verifier.place.recipe_id
         yield PartMarker(STAGE, task.part, recipe, [written], _counts(verifier, verdicts))
@@ -264,18 +270,15 @@ def _counts(verifier: Verifier, verdicts: np.ndarray) -> dict[str, int]:
     }
 
 
-def _pairs_table(verifier: Verifier, verdicts: np.ndarray) -> pa.Table:
-    views = {
-        address: view_name(verifier.editors[p.source]) for address, p in verifier.parts.items()
-    }
+def _pairs_table(verifier: Verifier, part: Part, verdicts: np.ndarray) -> pa.Table:
     addresses, places = np.unique(address_of(verdicts["b"]), return_inverse=True)
-    view_b = np.array([views[address] for address in addresses.tolist()] or [""])[places]
+    views = [verifier.view(part, verifier.parts[address]) for address in addresses.tolist()]
     columns = {
-        "doc_a": verdicts["a"],
-        "doc_b": verdicts["b"],
-        "jaccard": verdicts["jaccard"],
-        "method": np.array(METHODS)[verdicts["method"].astype(np.int64)],
-        "view": view_b,
+        "doc_a": np.ascontiguousarray(verdicts["a"]),
+        "doc_b": np.ascontiguousarray(verdicts["b"]),
+        "jaccard": np.ascontiguousarray(verdicts["jaccard"]),
+        "method": pa.array(METHODS).take(pa.array(verdicts["method"].astype(np.int64))),
+        "view": pa.array(views, pa.string()).take(pa.array(places)),
     }
-    arrays = [pa.array(np.ascontiguousarray(columns[field.name]), field.type) for field in PAIRS]
+    arrays = [pa.array(columns[field.name], field.type) for field in PAIRS]
     return pa.Table.from_arrays(arrays, schema=PAIRS)

@@ -1,7 +1,8 @@
 """Where dedup keeps temporary data, and how it runs the small steps that make it up.
 
-`<output>/.work/<recipe_id>` is an output of its own: its objects are committed by markers below
-it, so a run that is killed goes on there. It is removed when the decisions are written.
+`<output>/.work/dedup/<recipe_id>` is an output of its own: its objects are committed by markers
+below it, so a run that is killed goes on there. It is removed when the decisions are written, or
+when a run under another recipe finds it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 from pipelines.config import CorpusConfig
 from pipelines.runner import LOCAL, num_workers
 from pipelines.stages import Slice, StageError, Task, Work, run_tasks
 from storage import objects
 from storage.errors import UserError
+
+FOLDER = ".work/dedup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,18 @@ class Workplace:
     output: str
     work: str
     recipe_id: str
+
+    @classmethod
+    def open(cls, config: CorpusConfig, recipe_id: str) -> Self:
+        """The workplace of a run; removes what runs under other recipes have left."""
+        folder = config.path(FOLDER)
+        names = {info.path[len(folder) + 1 :] for info in objects.list_objects(folder)}
+        for stale in {name.partition("/")[0] for name in names} - {recipe_id}:
+            objects.delete_tree(objects.join(folder, stale))
+        return cls(config.output, objects.join(folder, recipe_id), recipe_id)
+
+    def remove(self) -> None:
+        objects.delete_tree(objects.join(self.output, FOLDER))
 
     def ranks_path(self, part: str) -> str:
         """Packed RANKED rows of the documents of a part that compete, ascending by doc_id."""

@@ -18,7 +18,7 @@ from pipelines.candidates import ROW
 from pipelines.config import CorpusConfig
 from pipelines.ranking import split_hashes
 from pipelines.workplace import Workplace
-from storage import commit, tables
+from storage import commit, objects, tables
 from storage.errors import UserError
 from tests.pipelines.dedup_corpus import (
     Doc,
@@ -281,7 +281,22 @@ def test_a_killed_run_goes_on_and_ends_the_same(
             dedup.run(killed)
     dedup.run(killed)
     assert fingerprint(killed) == fingerprint(whole)
-    assert not list(tmp_path.glob("killed/.work/*/*")), "temporary data is removed at the end"
+    assert not (tmp_path / "killed" / ".work" / "dedup").exists()
+
+
+def test_what_a_killed_run_under_another_recipe_left_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = corpus_config(tmp_path, ["web"])
+    write_corpus(config, {PART: near_pages(3, 2)})
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.fuzzy.resolve", None)
+        with pytest.raises(TypeError):
+            dedup.run(config)
+        (killed,) = (tmp_path / ".work" / "dedup").iterdir()
+        with pytest.raises(TypeError):
+            dedup.run(with_dedup(config, threshold=0.7))
+        assert not killed.exists()
 
 
 def test_a_second_run_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,3 +425,14 @@ def content_hash_of(text: str) -> int:
     """The part of the content hash that decides the split."""
     column = hashing.content_hash(pa.array([text], pa.large_string()))
     return int(split_hashes(column).high[0])
+
+
+def test_s3_and_local_give_one_fingerprint(tmp_path: Path, s3_bucket: str) -> None:
+    parts = in_parts(near_pages(6, 3), 2, seed=1)
+    local = corpus_config(tmp_path, ["web"])
+    remote = local.model_copy(update={"output": f"{s3_bucket}/corpus"})
+    for config in (local, remote):
+        write_corpus(config, parts)
+        dedup.run(config)
+    assert fingerprint(local) == fingerprint(remote)
+    assert not list(objects.list_objects(remote.path(".work")))

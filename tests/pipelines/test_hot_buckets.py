@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines import band_shuffle, fuzzy, hot_buckets
 from pipelines.candidates import PAIR, ROW, canonical_pairs, unique_pairs
 from pipelines.competing import MINHASH, Part
-from pipelines.hot_buckets import BUCKET, count_buckets, merge_buckets
+from pipelines.hot_buckets import BUCKET, count_buckets, frequent_hashes, merge_buckets
 from pipelines.pieces import pieces_by_target
 from pipelines.ranking import ContentHashes, Ranking
 from pipelines.workplace import Workplace
@@ -39,6 +41,13 @@ def test_buckets_of_parts_put_together_are_those_of_the_whole() -> None:
         members = hashes == bucket["hash"]
         assert bucket["num_docs"] == members.sum()
         assert bucket["rank"] == ranks[members].min() == bucket["doc_id"] - 1000
+
+
+@given(st.lists(st.integers(0, 6), max_size=40), st.integers(1, 8))
+def test_frequent_hashes_are_counted_ones(values: list[int], smallest: int) -> None:
+    found = frequent_hashes(np.array(values, np.uint64), smallest)
+    expected = sorted(v for v, times in Counter(values).items() if times >= smallest)
+    assert found.tolist() == expected
 
 
 def bands(num_docs: int) -> np.ndarray:
