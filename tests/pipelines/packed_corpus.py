@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from filters import hashing
+from filters import groups, hashing
 from filters.edits import apply_edits
 from pipelines.config import CorpusConfig, PackConfig, SourceConfig, TokenizerConfig
 from storage import commit, tables
@@ -78,8 +78,12 @@ def _write_part(corpus: Corpus, source: str, unit: int, part: int, docs: list[Do
         [_edit(row, doc) for row, doc in enumerate(docs) if doc.cut], EDITS
     )
     _table(corpus, "ingest", name, "documents", documents)
+    stored = documents.combine_chunks().to_batches()[0]
+    _signals(corpus, name, "text", groups.text_group().compute(stored))
     view = documents
     if source == "web":
+        signals, _ = groups.editor("c4").compute(stored)
+        _signals(corpus, name, "c4", signals)
         _table(corpus, "signals/c4", name, "edits/c4", edits)
         text = apply_edits(documents["text"].combine_chunks(), edits)
         view = documents.set_column(1, "text", text)
@@ -93,6 +97,11 @@ def _write_part(corpus: Corpus, source: str, unit: int, part: int, docs: list[Do
     )
     counts = {"kept": sum(not doc.reason for doc in docs)}
     _table(corpus, "decisions/final", name, "decisions/final", final, counts)
+
+
+def _signals(corpus: Corpus, part: str, group: str, rows: pa.RecordBatch) -> None:
+    path = corpus.config.path("signals", group, f"{part}.parquet")
+    tables.write_table(path, [rows], rows.schema)
 
 
 def _document(doc_id: int, doc: Doc) -> dict[str, object]:
