@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from filters import hashing, minhash
 from filters.minhash import MinHashParams
+from pipelines import band_shuffle, fuzzy, hot_buckets
+from pipelines.candidates import PAIR, canonical_pairs, unique_pairs
+from pipelines.competing import MINHASH, Part
 from pipelines.config import CorpusConfig
+from pipelines.pieces import pieces_by_target
+from pipelines.ranking import ContentHashes, Ranking
+from pipelines.workplace import Workplace
 from storage import commit, tables
 from storage.addresses import doc_ids, parse_part_name
 from storage.commit import PartMarker, WrittenObject
@@ -93,6 +100,47 @@ def read_final(config: CorpusConfig) -> dict[str, dict[str, Any]]:
 
 def kept_records(config: CorpusConfig) -> set[str]:
     return {record for record, row in read_final(config).items() if row["kept"]}
+
+
+def ranks_of(num_docs: int) -> np.ndarray:
+    """The ranks of the documents of `shuffled_pairs`."""
+    return np.random.default_rng(6).permutation(num_docs).astype(np.uint64)
+
+
+def shuffled_pairs(
+    output: Path, hashes: np.ndarray, num_parts: int, **dedup: Any
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Candidate pairs of documents cut into parts, in ranks, and counts of their buckets.
+
+    `hashes` are the band hashes, uint64[docs, bands].
+    """
+    num_docs, num_bands = hashes.shape
+    config = corpus_config(output, ["web"], bands=num_bands, **dedup)
+    place = Workplace(str(output), str(output / ".work"), "recipe")
+    sizes = np.diff(np.linspace(0, num_docs, num_parts + 1).astype(int)).tolist()
+    parts = [Part(f"web/{k:07d}-0000", size, 1) for k, size in enumerate(sizes)]
+    first = 0
+    for part in parts:
+        rows = hashes[first : first + part.num_docs]
+        table = pa.table({f"band_{band:02d}": rows[:, band] for band in range(num_bands)})
+        tables.write_table(config.path(MINHASH, f"{part.name}.parquet"), table, table.schema)
+        first += part.num_docs
+    doc_ids = np.concatenate([part.doc_ids for part in parts])
+    none = np.zeros(num_docs, np.uint64)
+    hash_columns = ContentHashes(none, none)
+    ranking = Ranking.of(doc_ids, none.astype(bool), ranks_of(num_docs), hash_columns, none)
+    fuzzy.write_ranks(place, parts, ranking)
+    band_shuffle.run_passes(config, place, parts, num_docs)
+    markers = [
+        marker
+        for stage in (band_shuffle.STAGE, hot_buckets.STAGE)
+        for marker in commit.read_markers(place.work, stage)
+    ]
+    pieces = pieces_by_target(place.work, markers, {})
+    found = [np.frombuffer(piece.read(), PAIR) for many in pieces.values() for piece in many]
+    pairs = np.concatenate([np.empty(0, PAIR), *found])
+    in_ranks = canonical_pairs(ranking.ranks_of(pairs["a"]), ranking.ranks_of(pairs["b"]))
+    return unique_pairs(in_ranks), band_shuffle.bucket_counts(place)
 
 
 def _documents(part: str, docs: Sequence[Doc]) -> pa.Table:

@@ -7,20 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import band_shuffle, fuzzy, hot_buckets
-from pipelines.candidates import PAIR, ROW, canonical_pairs, unique_pairs
-from pipelines.competing import MINHASH, Part
+from pipelines import band_shuffle, hot_buckets
+from pipelines.candidates import ROW
 from pipelines.hot_buckets import BUCKET, count_buckets, frequent_hashes, merge_buckets
-from pipelines.pieces import pieces_by_target
-from pipelines.ranking import ContentHashes, Ranking
 from pipelines.workplace import Workplace
-from storage import commit, tables
-from tests.pipelines.dedup_corpus import corpus_config
+from storage import commit
+from tests.pipelines.dedup_corpus import ranks_of, shuffled_pairs
 
 NUM_BANDS = 3
 
@@ -58,41 +54,9 @@ def bands(num_docs: int) -> np.ndarray:
     return np.where(rng.random((num_docs, NUM_BANDS)) < 0.6, frequent, rare + 1000).astype("u8")
 
 
-def pairs_and_counts(
-    output: Path, hashes: np.ndarray, num_parts: int
-) -> tuple[np.ndarray, dict[str, int]]:
-    """Candidate pairs of documents that are cut into parts; in the pairs, ranks for doc_ids."""
-    config = corpus_config(output, ["web"], bands=NUM_BANDS)
-    place = Workplace(str(output), str(output / ".work"), "recipe")
-    sizes = np.diff(np.linspace(0, len(hashes), num_parts + 1).astype(int)).tolist()
-    parts = [Part(f"web/{k:07d}-0000", size, 1) for k, size in enumerate(sizes)]
-    first = 0
-    for part in parts:
-        rows = hashes[first : first + part.num_docs]
-        table = pa.table({f"band_{band:02d}": rows[:, band] for band in range(NUM_BANDS)})
-        tables.write_table(config.path(MINHASH, f"{part.name}.parquet"), table, table.schema)
-        first += part.num_docs
-    doc_ids = np.concatenate([part.doc_ids for part in parts])
-    order = np.random.default_rng(6).permutation(len(hashes)).astype(np.uint64)
-    none = np.zeros(len(hashes), np.uint64)
-    ranking = Ranking.of(doc_ids, none.astype(bool), order, ContentHashes(none, none), none)
-    fuzzy.write_ranks(place, parts, ranking)
-    band_shuffle.run_passes(config, place, parts, len(hashes))
-    markers = [
-        marker
-        for stage in (band_shuffle.STAGE, hot_buckets.STAGE)
-        for marker in commit.read_markers(place.work, stage)
-    ]
-    pieces = pieces_by_target(place.work, markers, {})
-    found = [np.frombuffer(piece.read(), PAIR) for many in pieces.values() for piece in many]
-    pairs = np.concatenate(found)
-    ranks = canonical_pairs(ranking.ranks_of(pairs["a"]), ranking.ranks_of(pairs["b"]))
-    return unique_pairs(ranks), band_shuffle.bucket_counts(place)
-
-
 def brute_force(hashes: np.ndarray, limit: int) -> tuple[set[tuple[int, int]], int]:
     """All links of hot buckets by rank, and how many buckets are hot."""
-    order = np.random.default_rng(6).permutation(len(hashes))
+    order = ranks_of(len(hashes))
     pairs: set[tuple[int, int]] = set()
     num_hot = 0
     for band in range(NUM_BANDS):
@@ -121,7 +85,7 @@ def test_hot_hashes_stay_out_of_the_shuffle(
 
     monkeypatch.setattr(hot_buckets, "MAX_SHUFFLED_ROWS", 790)
     monkeypatch.setattr(band_shuffle, "write_pairs", watch)
-    outcomes = [pairs_and_counts(tmp_path / str(n), hashes, n) for n in (1, 3, 5)]
+    outcomes = [shuffled_pairs(tmp_path / str(n), hashes, n) for n in (1, 3, 5)]
     links, num_hot = brute_force(hashes, 790)
     for pairs, counts in outcomes:
         np.testing.assert_array_equal(pairs, outcomes[0][0])
