@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from storage.errors import UserError
-from training.mixture import QuotaTable, cycle_order
+from training.quotas import QuotaTable, cycle_order
 
 WINDOW_DTYPE = np.dtype(
     [
@@ -211,19 +211,3 @@ def _strip_starts(num_windows: NDArray[np.int64], lanes: NDArray[np.int64]) -> N
 def _trim(memo: OrderedDict[Any, Any], limit: int) -> None:
     while len(memo) > limit:
         memo.popitem(last=False)
-
-
-def sort_batch(rows: NDArray[np.void]) -> NDArray[np.void]:
-    """The rows of one batch by (lane, stratum, k): a rank's consecutive rows share few lanes."""
-    return rows[np.lexsort((rows["k"], rows["stratum"], rows["lane"]))]
-
-
-def rank_rows(num_rows: int, rank: int, world_size: int) -> slice:
-    """Rows of a sorted batch that belong to a rank; ranks differ by at most one row."""
-    return slice(rank * num_rows // world_size, (rank + 1) * num_rows // world_size)
-
-
-def worker_rows(num_rows: int, worker: int, num_workers: int, micro_rows: int) -> NDArray[np.int64]:
-    """A rank's rows that belong to a worker: workers take micro-batches in turn."""
-    rows = np.arange(num_rows)
-    return rows[rows // micro_rows % num_workers == worker]

@@ -20,28 +20,28 @@ the step.
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import Field
 
 from storage.errors import ConfigError
 from storage.manifest import CorpusManifest
 from storage.objects import StorageError
-from storage.settings import Settings
-from training.blocks import BlockStore, FetchConfig, FetchCounts
-from training.mixture import Mixture, QuotaTable, Schedule
-from training.order import WINDOW_DTYPE, Order, rank_rows, sort_batch, worker_rows
+from training.blocks import BlockStore, FetchCounts
+from training.mixture import Mixture, Schedule
+from training.order import Order
 from training.packing import PADDING
-from training.plan import Plan, PlanConfig, identity, make_plan
+from training.plan import Plan, identity, make_plan
+from training.quotas import QuotaTable
+from training.shares import Shares, share_rows, sort_batch
+from training.stream_config import StreamConfig, warn_of_a_small_cache
 from training.stream_state import (
     QuarantinedBlock,
     ScheduleEntry,
@@ -53,34 +53,9 @@ from training.stream_state import (
 from training.windows import BlockKey, RawWindows, WindowReader
 
 SPLIT = "train"
-NOMINAL_BLOCK_BYTES = 1 << 20
 
 Agree = Callable[[dict[BlockKey, str]], dict[BlockKey, str]]
 """Damaged blocks that this rank found -> those that all ranks found; called for every batch."""
-
-
-class StreamConfig(Settings):
-    """The `stream` section of a training config."""
-
-    plan: PlanConfig
-    mixture: Mixture = Mixture()
-    fetch: FetchConfig = FetchConfig()
-    prefetch_batches: int = Field(default=2, ge=0)
-    on_damage: Literal["stop", "quarantine"] = "stop"
-    max_quarantined: int = Field(default=16, ge=0)
-    """Blocks; more of them stop the run whatever the policy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """Which rows of each batch to read: a rank's, or one of its workers'."""
-
-    rank: int = 0
-    world_size: int = 1
-    worker: int = 0
-    num_workers: int = 1
-    micro_rows: int = 1
-    """Rows of a micro-batch; workers take micro-batches in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +116,7 @@ class Stream:
         self._assembler = ThreadPoolExecutor(1, thread_name_prefix="assemble")
         self._ahead: deque[_Ahead] = deque()
         self._delivered_g = self._planned_g = self._state.g
-        self._warn_of_a_small_cache()
+        warn_of_a_small_cache(self.plan, config.fetch, shares.world_size)
 
     def __enter__(self) -> Self:
         return self
@@ -295,22 +270,6 @@ class Stream:
         row = pc.index(self.plan.shards["path"], entry.shard).as_py()  # pyright: ignore
         return row, entry.block
 
-    def _warn_of_a_small_cache(self) -> None:
-        """One lane keeps one block open; blocks that do not fit are fetched again and again."""
-        fetch, plan = self._config.fetch, self.plan
-        blocks = plan.shards["bytes"].to_numpy() // NOMINAL_BLOCK_BYTES + 1
-        lanes = [min(plan.config.num_lanes, int(blocks[rows].sum())) for rows in plan.rows]
-        needed = sum(lanes) * NOMINAL_BLOCK_BYTES // self._shares.world_size
-        if needed > fetch.memory_bytes and fetch.disk_folder is None:
-            warnings.warn(
-                f"{sum(lanes)} lanes over {self._shares.world_size} ranks need about "
-                f"{needed >> 20} MiB of blocks, more than fetch.memory_bytes "
-                f"({fetch.memory_bytes >> 20} MiB): raise it, set fetch.disk_folder, or lower "
-                "plan.num_lanes for a new run",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-
 
 def _check_agreement(config: StreamConfig, shares: Shares, agree: Agree) -> None:
     several = shares.world_size * shares.num_workers > 1
@@ -332,13 +291,3 @@ def make_order(plan: Plan, state: StreamState) -> Order:
     return Order(
         plan.strata, quotas, seed=config.seed, cycle=config.cycle, num_lanes=config.num_lanes
     )
-
-
-def share_rows(batch: NDArray[np.void], batch_size: int, shares: Shares) -> NDArray[np.void]:
-    """Rows of a sorted batch for one rank and worker; short ranks get rows with g = -1."""
-    rows_per_rank = -(-batch_size // shares.world_size)
-    mine = batch[rank_rows(batch.size, shares.rank, shares.world_size)]
-    rows = np.zeros(rows_per_rank, WINDOW_DTYPE)
-    rows["g"] = -1
-    rows[: mine.size] = mine
-    return rows[worker_rows(rows_per_rank, shares.worker, shares.num_workers, shares.micro_rows)]

@@ -3,18 +3,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.mixture import Mixture, QuotaTable, Schedule
+from training.mixture import Mixture, Schedule
 from training.order import (
     Order,
     StratumWindows,
     StreamEndError,
     bit_reverse,
     hash64,
-    rank_rows,
     shard_layout,
-    sort_batch,
-    worker_rows,
 )
+from training.quotas import QuotaTable
 
 CYCLE = 64
 
@@ -144,25 +142,6 @@ def test_hash64_golden():
 GOLDEN_HASHES = [15219130801028271476, 8991884054966353396, 7078337218507551063]
 GOLDEN_PERMUTATION = [0, 2, 1, 3]
 GOLDEN_STARTS = [0, 3, 5, 6]
-
-
-@given(st.integers(0, 200), st.integers(1, 17))
-def test_ranks_share_a_batch_without_gap_or_overlap(num_rows, world_size):
-    parts = [np.arange(num_rows)[rank_rows(num_rows, r, world_size)] for r in range(world_size)]
-    np.testing.assert_array_equal(np.concatenate(parts), np.arange(num_rows))
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-@given(st.integers(0, 60), st.integers(1, 5), st.integers(1, 8))
-def test_workers_share_the_rows_of_a_rank(num_rows, num_workers, micro_rows):
-    parts = [worker_rows(num_rows, w, num_workers, micro_rows) for w in range(num_workers)]
-    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(num_rows))
-
-
-def test_a_sorted_batch_keeps_a_lane_with_one_rank():
-    rows = sort_batch(make_order([[500]] * 3, num_lanes=64).windows(np.arange(256)))
-    owners = [set(rows["lane"][rank_rows(256, rank, 8)].tolist()) for rank in range(8)]
-    assert all(len(owner) <= 64 // 8 + 1 for owner in owners)
 
 
 def test_a_million_shards_need_no_loop_over_shards():
