@@ -168,7 +168,7 @@ def print_stream(corpus: CorpusManifest, arguments: argparse.Namespace, world_si
         len(read_blocks_table(corpus.location(p))) for p in stream.plan.shards["path"].to_pylist()
     )
     print(
-        f"stream, rank 1 of {world_size:<2}             "
+        f"stream, one rank of {world_size:<2}           "
         f"{rate}, "
         f"{touched} fetches, {touched * world_size / blocks:.2f} per block and epoch"
     )
