@@ -7,9 +7,7 @@ nearest valid key. The resolved configuration is stored with every output.
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -17,7 +15,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from storage import objects
 from storage.errors import ConfigError
-from storage.settings import Settings, explain, load_yaml, set_values
+from storage.settings import Settings, absolute_path, explain, load_yaml, set_values
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -198,16 +196,6 @@ def load_config(
     options = [*runner.options, *(beam_options or [])]
     config = config.model_copy(update={"runner": runner.model_copy(update={"options": options})})
     return _resolve_paths(config, path)
-
-
-def absolute_path(value: str, config_path: str) -> str:
-    """`value` as it is when absolute or a URL, else below the folder of the configuration file."""
-    if "://" in value or value.startswith("/"):
-        return value
-    if "://" in config_path:
-        scheme, _, rest = config_path.partition("://")
-        return f"{scheme}://{os.path.normpath(PurePosixPath(rest).parent / value)}"
-    return os.path.normpath(Path(config_path).resolve().parent / value)
 
 
 def _resolve_paths(config: CorpusConfig, config_path: str) -> CorpusConfig:

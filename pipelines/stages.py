@@ -11,8 +11,9 @@ beside the work data and raised by the driver at the end, first task first.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import apache_beam as beam
@@ -90,9 +91,13 @@ def run_tasks(
 
 def run_task(output: str, stage: str, work: Work, task: Task) -> None:
     """One task to its end: commits each marker as its part completes."""
+    started = time.perf_counter()
     try:
         for marker in work(task):
-            commit.write_marker(output, marker)
+            busy = time.perf_counter() - started
+            seconds = marker.seconds or {"busy": round(busy, 3)}
+            commit.write_marker(output, replace(marker, seconds=seconds))
+            started = time.perf_counter()
     except (objects.StorageError, UserError) as error:
         path = objects.join(_failures_below(output, stage), f"{task.part}.json")
         objects.write(path, json.dumps({"part": task.part, "error": str(error)}).encode())

@@ -7,6 +7,8 @@ nearest valid key.
 from __future__ import annotations
 
 import difflib
+import os
+from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 import yaml
@@ -36,6 +38,16 @@ def load_yaml(path: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds {type(values).__name__}, expected keys and values")
     return values
+
+
+def absolute_path(value: str, config_path: str) -> str:
+    """`value` as it is when absolute or a URL, else below the folder of the configuration file."""
+    if "://" in value or value.startswith("/"):
+        return value
+    if "://" in config_path:
+        scheme, _, rest = config_path.partition("://")
+        return f"{scheme}://{os.path.normpath(PurePosixPath(rest).parent / value)}"
+    return os.path.normpath(Path(config_path).resolve().parent / value)
 
 
 def set_values(values: dict[str, Any], overrides: list[str]) -> None:
