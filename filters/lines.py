@@ -82,9 +82,9 @@ LINE_COLUMNS = (
 _NEWLINE, _RETURN = 0x0A, 0x0D
 _BULLET, _BLACK_CIRCLE, _ELLIPSIS = 0x2022, 0x25CF, 0x2026
 _PARAGRAPH_SEED = np.uint64(0x9E3779B97F4A7C15)
-# Bytes that start a line break other than "\n".
+# Bytes that may start a line break.
 _MAY_BREAK = np.zeros(256, np.bool_)
-_MAY_BREAK[[0x0B, 0x0C, 0x0D, 0x1C, 0x1D, 0x1E, 0xC2, 0xE2]] = True
+_MAY_BREAK[[0x0A, 0x0B, 0x0C, 0x0D, 0x1C, 0x1D, 0x1E, 0xC2, 0xE2]] = True
 
 
 class HashSet(NamedTuple):
@@ -149,10 +149,11 @@ def count_lines(data, start, stop, classes, out):
     while line <= stop:
         end, value, chars, may_break = _scan_line(data, line, stop)
         out[NUM_CHARS] += chars
-        _count_splitlines(data, line, end, end < stop, may_break, classes, out)
+        _count_splitlines(data, line, end, stop, may_break, classes, out)
         if end > line:
             pieces, seen = insert(pieces, value)
             _count_piece(seen, chars, out)
+            out[NUM_LONG_LINES] += chars >= LONG_LINE_CHARS
             first, last = strip(data, line, end, classes)
             if first < last:
                 _count_nonblank(data, first, last, end, classes, seen, chars, out)
@@ -224,21 +225,31 @@ def _count_nonblank(data, first, last, end, classes, seen, chars, out):
 
 
 @numba.njit(nogil=True)
-def _count_splitlines(data, start, stop, has_newline, may_break, classes, out):
-    """Count data[start:stop], which holds no newline, as str.splitlines would cut it."""
-    if has_newline and stop > start and data[stop - 1] == _RETURN:
-        stop -= 1
-    line = start
-    if may_break:
-        i = start
-        while i < stop:
+def next_break(data, i, stop, classes):
+    """The end of the line of str.splitlines at byte i, and the start of the next one."""
+    while i < stop:
+        if _MAY_BREAK[data[i]]:
             code_point, after = decode(data, i, stop)
             if classes_of(classes, code_point) & LINE_BREAK:
-                _count_line(data, line, i, classes, out)
-                line = after
+                if code_point == _RETURN and after < stop and data[after] == _NEWLINE:
+                    after += 1
+                return i, after
             i = after
-    if has_newline or line < stop:
-        _count_line(data, line, stop, classes, out)
+        else:
+            i += 1
+    return stop, stop
+
+
+@numba.njit(nogil=True)
+def _count_splitlines(data, start, end, stop, may_break, classes, out):
+    """Count data[start:end], up to a newline or the text's end, as str.splitlines cuts it."""
+    limit = min(end + 1, stop)
+    while may_break and start < limit:
+        line_end, after = next_break(data, start, limit, classes)
+        _count_line(data, start, line_end, classes, out)
+        start = after
+    if not may_break and (end < stop or start < end):
+        _count_line(data, start, end, classes, out)
 
 
 @numba.njit(nogil=True)

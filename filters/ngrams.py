@@ -86,7 +86,8 @@ def _chars(word_chars, start, n):
 def _repeated_words(words, num_words, num_distinct, work):
     """The places of words that occur more than once; returns how many."""
     counts = work.counts
-    counts[:num_distinct] = 0
+    for word in range(num_distinct):
+        counts[word] = 0
     for place in range(num_words):
         counts[words[place]] += 1
     size = 0
@@ -107,7 +108,8 @@ def _number_pairs(words, num_words, n, size, work):
     slots = 16
     while slots < 2 * size:
         slots *= 2
-    work.values[:slots] = 0
+    for slot in range(slots):
+        work.values[slot] = 0
     shift = np.uint64(64 - _log2(slots))
     kept = distinct = 0
     for k in range(size - 1):

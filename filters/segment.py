@@ -101,7 +101,8 @@ def segment(data, start, stop, rules, chunk):
     Returns the number of characters. `chunk.cuts[n]` is set for n characters.
     """
     size = _decode_chunk(data, start, stop, rules.classes, chunk)
-    chunk.cuts[:size] = False
+    for k in range(size):
+        chunk.cuts[k] = False
     chunk.cuts[size] = True
     first, last = _cut_ends(chunk, size, rules)
     if first < last:

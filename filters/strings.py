@@ -99,6 +99,26 @@ def skip_space(data, i, stop, classes):
 
 
 @numba.njit(nogil=True)
+def skip_word(data, i, stop, classes):
+    """The first white space from byte i on, and the characters before it."""
+    num_chars = np.int64(0)
+    while i < stop:
+        kind = _BYTE_KINDS[data[i]]
+        after = i + 1
+        if kind == _SPACE_BYTE:
+            break
+        if kind == _DECODE:
+            code_point, after = decode(data, i, stop)
+            if classes_of(classes, code_point) & SPACE:
+                break
+            num_chars += 1
+        else:
+            num_chars += data[i] & 0xC0 != 0x80
+        i = after
+    return i, num_chars
+
+
+@numba.njit(nogil=True)
 def scan_chunk(data, start, stop, classes):
     """The end of the chunk that starts at byte `start`, and its hash."""
     value = HASH_SEED
@@ -169,17 +189,20 @@ def reserve(table, num_bytes):
     need = num_strings + num_bytes + 1
     if need > strings.size:
         strings = np.zeros(max(need, 2 * strings.size), strings.dtype)
-        strings[:num_strings] = table.strings[:num_strings]
+        for k in range(num_strings):
+            strings[k] = table.strings[k]
     if num_arena + num_bytes > arena.size:
         arena = np.empty(max(num_arena + num_bytes, 2 * arena.size), np.uint8)
-        arena[:num_arena] = table.arena[:num_arena]
+        for k in range(num_arena):
+            arena[k] = table.arena[k]
     if num_words + num_bytes > words.size:
         words = np.empty(max(num_words + num_bytes, 2 * words.size), np.int32)
-        words[:num_words] = table.words[:num_words]
+        for k in range(num_words):
+            words[k] = table.words[k]
     if 2 * need > slots.size:
         slots = np.zeros(_power_of_two(4 * need), np.int32)
-        for index in range(num_strings):
-            _insert(slots, strings[index].hash, index)
+        for k in range(num_strings):
+            _insert(slots, strings[k].hash, k)
     return Strings(table.used, slots, strings, arena, words)
 
 
@@ -208,7 +231,8 @@ def learn_chunk(table, value, data, start, stop, rules, chunk):
     index = find(table, value, data, start, stop)
     if index < 0:
         arena_start = table.used[1]
-        table.arena[arena_start : arena_start + stop - start] = data[start:stop]
+        for k in range(stop - start):
+            table.arena[arena_start + k] = data[start + k]
         table.used[1] += stop - start
         index = _add_string(table, value, arena_start, stop - start, chunk, 0, size)
     _add_words(table, index, chunk, size)

@@ -15,8 +15,8 @@ fineweb.py name them). No count depends on other documents of the batch. Columns
     num_nonblank_lines              "\\n" lines with a visible character; of these:
     num_terminal_lines              end in one of 159 terminal marks of all scripts
     num_short_lines                 have at most 30 characters
-    num_long_lines                  have at least 200 characters
     duplicate_nonblank_line_chars   characters in those that occurred before
+    num_long_lines                  "\\n" lines of at least 200 characters
     num_paragraphs                  text between runs of two or more newlines, stripped at the ends
     num_duplicate_paragraphs, duplicate_paragraph_chars
     num_words                       words and punctuation marks (segment.py)
@@ -29,7 +29,7 @@ fineweb.py name them). No count depends on other documents of the batch. Columns
     num_hashes                      "#"
     num_ellipses                    "..." and U+2026
     num_curly_brackets              "{"
-    num_sentences                   sentence starts: a word after a terminal mark, and the first
+    num_sentences                   1 + words that come after a terminal mark
     top_2gram_chars .. top_4gram_chars              the most frequent n-gram's characters * count
     duplicate_5gram_chars .. duplicate_10gram_chars characters in repeated n-grams
 
@@ -39,7 +39,7 @@ it; time is linear in its bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numba
@@ -84,11 +84,9 @@ NGRAM_COLUMNS = (
     *(f"top_{n}gram_chars" for n in TOP_NGRAMS),
     *(f"duplicate_{n}gram_chars" for n in DUPLICATE_NGRAMS),
 )
+VERSION = 1
 COLUMNS = (*LINE_COLUMNS, *WORD_COLUMNS, *NGRAM_COLUMNS)
 SCHEMA = pa.schema([(name, pa.int64()) for name in COLUMNS])
-
-_FIRST_WORD_COLUMN = len(LINE_COLUMNS)
-_FIRST_NGRAM_COLUMN = _FIRST_WORD_COLUMN + len(WORD_COLUMNS)
 
 
 def compute(batch: pa.RecordBatch, params: Mapping[str, Any] | None = None) -> pa.RecordBatch:
@@ -97,36 +95,17 @@ def compute(batch: pa.RecordBatch, params: Mapping[str, Any] | None = None) -> p
         raise ValueError(f"signal group text takes no parameters, not {sorted(params)}")
     offsets, data = text_bytes(batch.column("text"))
     counts = np.empty((len(COLUMNS), batch.num_rows), np.int64)
-    _kernel(offsets, data, load_rules(), new_strings(), new_chunk(), counts)
+    _count_documents(offsets, data, load_rules(), new_strings(), new_chunk(), counts)
     return pa.RecordBatch.from_arrays([pa.array(column) for column in counts], schema=SCHEMA)
 
 
 @numba.njit(nogil=True)
-def _count_documents(offsets, data, rules, table, chunk, counts):
-    row = np.empty(counts.shape[0], np.int64)
-    work = new_ngram_work(1 << 12)
-    words = np.empty(1 << 12, np.int32)
-    word_chars = np.empty(1 << 12, np.int32)
-    for document in range(offsets.size - 1):
-        start, stop = offsets[document], offsets[document + 1]
-        count_lines(data, start, stop, rules.classes, row[:_FIRST_WORD_COLUMN])
-        table, words, word_chars, distinct = _count_words(
-            data,
-            start,
-            stop,
-            document + 1,
-            rules,
-            table,
-            chunk,
-            words,
-            word_chars,
-            row[_FIRST_WORD_COLUMN:_FIRST_NGRAM_COLUMN],
-        )
-        num_words = row[_FIRST_WORD_COLUMN + NUM_WORDS]
-        if num_words > work.places.size:
-            work = new_ngram_work(words.size)
-        repeated_ngrams(words, num_words, distinct, word_chars, work, row[_FIRST_NGRAM_COLUMN:])
-        counts[:, document] = row
+def _store(line_counts, word_counts, ngram_counts, counts, document):
+    column = 0
+    for group in (line_counts, word_counts, ngram_counts):
+        for k in range(group.size):
+            counts[column, document] = group[k]
+            column += 1
 
 
 @numba.njit(nogil=True)
@@ -139,7 +118,7 @@ def _count_words(data, start, stop, document, rules, table, chunk, words, word_c
     stop_words = np.uint8(0)
     distinct = np.int32(0)
     num_words = np.int64(0)
-    sentence_ended = np.uint8(1)
+    sentence_ended = np.uint8(0)
     last_end = np.int64(-1)
     i = skip_space(data, start, stop, rules.classes)
     while i < stop:
@@ -164,8 +143,8 @@ def _count_words(data, start, stop, document, rules, table, chunk, words, word_c
             word_chars = _grown(word_chars, num_words + record.num_words)
         for k in range(record.first_word, record.first_word + record.num_words):
             word = table.strings[table.words[k]]
-            if word.document != document:
-                word.document = document
+            if word.document != document + 1:
+                word.document = document + 1
                 word.number = distinct
                 distinct += 1
             words[num_words] = word.number
@@ -174,6 +153,7 @@ def _count_words(data, start, stop, document, rules, table, chunk, words, word_c
         last_end = end
         i = skip_space(data, end, stop, rules.classes)
     out[NUM_WORDS] = num_words
+    out[NUM_SENTENCES] += num_words > 0
     for k in range(8):
         out[NUM_DISTINCT_STOP_WORDS] += stop_words >> k & 1
     return table, words, word_chars, distinct
@@ -182,17 +162,34 @@ def _count_words(data, start, stop, document, rules, table, chunk, words, word_c
 @numba.njit(nogil=True)
 def _grown(values, at_least):
     grown = np.empty(max(at_least, 2 * values.size), values.dtype)
-    grown[: values.size] = values
+    for k in range(values.size):
+        grown[k] = values[k]
     return grown
 
 
-def _compile(sources: str):
+def _compile(sources: str) -> Callable[..., None]:
     @numba.njit(cache=True, nogil=True)
-    def kernel(offsets, data, rules, table, chunk, counts):
+    def count_documents(offsets, data, rules, table, chunk, counts):
+        """Set counts int64[columns, rows]."""
         _ = sources  # part of the cache's key
-        _count_documents(offsets, data, rules, table, chunk, counts)
+        line_counts = np.empty(len(LINE_COLUMNS), np.int64)
+        word_counts = np.empty(len(WORD_COLUMNS), np.int64)
+        ngram_counts = np.empty(len(NGRAM_COLUMNS), np.int64)
+        work = new_ngram_work(1 << 12)
+        words = np.empty(1 << 12, np.int32)
+        word_chars = np.empty(1 << 12, np.int32)
+        for document in range(offsets.size - 1):
+            start, stop = offsets[document], offsets[document + 1]
+            count_lines(data, start, stop, rules.classes, line_counts)
+            table, words, word_chars, distinct = _count_words(
+                data, start, stop, document, rules, table, chunk, words, word_chars, word_counts
+            )
+            if word_counts[NUM_WORDS] > work.places.size:
+                work = new_ngram_work(words.size)
+            repeated_ngrams(words, word_counts[NUM_WORDS], distinct, word_chars, work, ngram_counts)
+            _store(line_counts, word_counts, ngram_counts, counts, document)
 
-    return kernel
+    return count_documents
 
 
-_kernel = _compile(sources_digest(contractions, lines, ngrams, segment, strings, unicode))
+_count_documents = _compile(sources_digest(contractions, lines, ngrams, segment, strings, unicode))

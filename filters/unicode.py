@@ -8,7 +8,7 @@ writes it anew; that changes counts, so it needs a new version of the signal gro
     SPACE       str.isspace; LINE_BREAK: the breaks of str.splitlines
     ALPHA       str.isalpha; LETTER: ALPHA or a combining mark
     LOWER       lower case, or a letter or mark of a script without case; UPPER likewise
-    DIGIT       0-9
+    DIGIT       0-9; DECIMAL: decimal digits of all scripts
     PUNCT       general category P*
     PREFIX      cut from the front of a word; SUFFIX: from its end; ICON: symbols, cut anywhere
     QUOTE, CURRENCY, HYPHEN     see segment.py
@@ -49,7 +49,8 @@ import numpy.typing as npt
     MARK,
     SYMBOL,
     TERMINAL,
-) = (1 << bit for bit in range(18))
+    DECIMAL,
+) = (1 << bit for bit in range(19))
 
 UNICODE_VERSION = "14.0.0"
 NUM_CODE_POINTS = 0x110000
@@ -112,7 +113,7 @@ def load() -> CharClasses:
         return CharClasses(arrays["blocks"], arrays["flags"])
 
 
-@numba.njit(nogil=True, inline="always")
+@numba.njit(nogil=True)
 def classes_of(classes, code_point):
     """The flags of a code point below 0x110000."""
     return classes.flags[np.int64(classes.blocks[code_point >> 7]) << 7 | code_point & 127]
@@ -194,6 +195,7 @@ def flags_of(code_point: int) -> int:
         MARK: category[0] == "M",
         SYMBOL: char in string.punctuation or code_point in _set(_SYMBOLS + " " + _TERMINALS),
         TERMINAL: code_point in _set(_TERMINALS),
+        DECIMAL: category == "Nd",
     }
     return sum(flag for flag, holds in tests.items() if holds)
 

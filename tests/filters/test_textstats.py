@@ -206,7 +206,7 @@ def duplicate_ngram_chars(found: list[str], n: int) -> int:
 
 
 def num_sentences(found: list[str]) -> int:
-    starts, ended = 0, True
+    starts, ended = min(1, len(found)), False
     for word in found:
         if len(word) == 1 and has(unicode.TERMINAL, word):
             ended = True
@@ -242,7 +242,7 @@ def line_counts(text: str) -> dict[str, int]:
         "num_nonblank_lines": len(nonblank),
         "num_terminal_lines": sum(has(unicode.TERMINAL, line[-1]) for line in nonblank),
         "num_short_lines": sum(len(line) <= 30 for line in nonblank),
-        "num_long_lines": sum(len(line) >= 200 for line in nonblank),
+        "num_long_lines": sum(len(line) >= 200 for line in text.split("\n")),
         "duplicate_nonblank_line_chars": duplicates(nonblank)[1],
         "num_paragraphs": len(paragraphs),
         "num_duplicate_paragraphs": duplicates(paragraphs)[0],

@@ -1,0 +1,168 @@
+"""C4 (Raffel et al. 2020, https://jmlr.org/papers/v21/20-074.html): line editor and page counts.
+
+Two incompatible sets of numbers are in circulation under this name. Each is a variant here, which
+is both an editor (spans to cut) and a signal group (counts of the page and of what is left of it):
+
+                                        c4          c4_datatrove    c4_fineweb
+    published as                        TFDS c4     datatrove 0.10  FineWeb's settings of it
+    min_words per line                  5           3               3
+    words counted                       after citations were cut; before; before
+    a line must end in one of           . ? ! "     . ? ! " '       -
+    page rule: sentences at least       3           5               5
+
+Both drop a page with "lorem ipsum" or "{" in a line that would have stayed. Sentences are counted
+by the terminal marks of all scripts (segment.py says which marks are words), not by NLTK's trained
+model. How lines are judged is in c4_lines.py. Columns, each with the variant's name in front:
+
+    num_lines, num_kept_lines       str.splitlines
+    num_<reason>_lines              lines cut, by the first reason that held
+    num_citations                   cut from kept lines
+    num_sentences, num_words        in kept lines
+    num_chars, num_newlines, num_nonblank_lines, num_terminal_lines, num_short_lines,
+    duplicate_nonblank_line_chars   of what is left, defined as in textstats.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import pyarrow as pa
+
+from filters import c4_lines, contractions, lines, segment, strings, unicode
+from filters.c4_lines import (
+    END,
+    LINE_COLUMNS,
+    NEWLINE,
+    REASON,
+    REASONS,
+    ROW,
+    START,
+    LineRules,
+    Spans,
+    clean_page,
+    new_spans,
+)
+from filters.columns import text_bytes
+from filters.kernels import sources_digest
+from filters.lines import count_lines
+from filters.segment import load_rules, new_chunk
+from filters.strings import new_strings
+
+VERSION = 1
+MAX_WORD_CHARS = 1000
+VIEW_COLUMNS = {
+    "num_chars": lines.NUM_CHARS,
+    "num_newlines": lines.NUM_NEWLINES,
+    "num_nonblank_lines": lines.NUM_NONBLANK_LINES,
+    "num_terminal_lines": lines.NUM_TERMINAL_LINES,
+    "num_short_lines": lines.NUM_SHORT_LINES,
+    "duplicate_nonblank_line_chars": lines.DUPLICATE_NONBLANK_LINE_CHARS,
+}
+_VIEW_INDICES = np.array(list(VIEW_COLUMNS.values()), np.int64)
+_COLUMNS = (*LINE_COLUMNS, *VIEW_COLUMNS)
+
+EDITS = pa.schema(
+    [
+        ("row", pa.uint32()),
+        ("start", pa.uint64()),
+        ("end", pa.uint64()),
+        ("replacement", pa.large_string()),
+        ("reason", pa.string()),
+    ]
+)
+
+
+class C4Params(NamedTuple):
+    """The settings of a variant; the module docstring has the table."""
+
+    name: str
+    min_words: int
+    require_terminal: bool
+    count_cited_words: bool
+    end_marks: str
+    max_word_chars: int = MAX_WORD_CHARS
+
+
+VARIANTS = {
+    params.name: params
+    for params in (
+        C4Params("c4", 5, True, False, '.?!"'),
+        C4Params("c4_datatrove", 3, True, True, ".?!\"'"),
+        C4Params("c4_fineweb", 3, False, True, ".?!\"'"),
+    )
+}
+
+
+def schema(params: C4Params) -> pa.Schema:
+    """int64 columns, each with the variant's name in front."""
+    return pa.schema([(f"{params.name}_{column}", pa.int64()) for column in _COLUMNS])
+
+
+def compute_with_edits(batch: pa.RecordBatch, params: C4Params) -> tuple[pa.RecordBatch, pa.Table]:
+    """Counts of each page of `batch.column("text")`, aligned by row, and the spans to cut.
+
+    The second is an EDITS table: `row` within the batch; `start`, `end` half-open UTF-8 bytes of
+    the row's text, sorted, without overlaps; `replacement` a newline or empty.
+    """
+    offsets, data = text_bytes(batch.column("text"))
+    counts = np.empty((len(_COLUMNS), batch.num_rows), np.int64)
+    end_marks = np.frombuffer(params.end_marks.encode(), np.uint8)
+    line_rules = LineRules(
+        params.max_word_chars,
+        params.min_words,
+        params.require_terminal,
+        params.count_cited_words,
+        end_marks,
+    )
+    view = np.empty(np.max(np.diff(offsets), initial=0), np.uint8)
+    left = view.view()
+    left.flags.writeable = False  # the type of `data`: kernels are compiled once for both
+    work = (load_rules(), new_strings(), new_chunk(), view, left, new_spans())
+    spans = _clean_pages(offsets, data, line_rules, *work, counts)
+    arrays = [pa.array(column) for column in counts]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema(params)), _edits_table(spans)
+
+
+def _edits_table(spans: Spans) -> pa.Table:
+    values = spans.values[: spans.used[0]].T
+    replacements = pa.array(["", "\n"], pa.large_string())
+    reasons = pa.array(REASONS, pa.string())
+    return pa.table(
+        [
+            pa.array(values[ROW].astype(np.uint32)),
+            pa.array(values[START].astype(np.uint64)),
+            pa.array(values[END].astype(np.uint64)),
+            replacements.take(pa.array(values[NEWLINE])),
+            reasons.take(pa.array(values[REASON])),
+        ],
+        schema=EDITS,
+    )
+
+
+def _compile(sources: str) -> Callable[..., Spans]:
+    @numba.njit(cache=True, nogil=True)
+    def clean_pages(offsets, data, line_rules, rules, table, chunk, view, left, spans, counts):
+        """Set counts int64[columns, rows]; returns the spans."""
+        _ = sources  # part of the cache's key
+        num_line_columns = len(LINE_COLUMNS)
+        line_counts = np.empty(num_line_columns, np.int64)
+        view_counts = np.empty(len(lines.LINE_COLUMNS), np.int64)
+        for row in range(offsets.size - 1):
+            page = data[offsets[row] : offsets[row + 1]]
+            size, table, spans = clean_page(
+                page, row, line_rules, rules, table, chunk, view, left, spans, line_counts
+            )
+            count_lines(left, np.int64(0), size, rules.classes, view_counts)
+            for k in range(num_line_columns):
+                counts[k, row] = line_counts[k]
+            for k in range(_VIEW_INDICES.size):
+                counts[num_line_columns + k, row] = view_counts[_VIEW_INDICES[k]]
+        return spans
+
+    return clean_pages
+
+
+_clean_pages = _compile(sources_digest(c4_lines, contractions, lines, segment, strings, unicode))

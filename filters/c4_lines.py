@@ -1,0 +1,366 @@
+"""C4's clean-up of one page: which lines stay, what is cut from them, and the text that is left.
+
+Each line of str.splitlines, stripped, is judged in this order (Raffel et al. 2020, section 2.2; the
+order is that of the published code):
+
+    long_word         a word of str.split has more than `max_word_chars` characters
+    citations such as [1], [], [edit], [citation needed] are cut from it
+    no_terminal_mark  it ends in none of the end marks, or in "..."  (if `require_terminal`)
+    few_words         it has fewer than `min_words` words; counted before citations were cut
+                      (if `count_cited_words`) or after
+    lorem_ipsum       says so in any case; drops the page
+    javascript        likewise; drops the line
+    curly_bracket     has a "{"; drops the page
+    policy            one of six phrases on cookies, privacy and terms of use
+
+What is left is the kept lines joined by a newline and stripped, exactly; the spans give that text
+when they are cut. The published code stops at the first line that drops the page; here such lines
+are cut and counted and the rest is judged, too, so that the counts do not depend on a rule.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from filters.lines import next_break
+from filters.strings import find, learn_chunk, scan_chunk, skip_space, skip_word
+from filters.unicode import DECIMAL, SPACE, classes_of, decode, strip
+
+REASONS = (
+    "long_word",
+    "no_terminal_mark",
+    "few_words",
+    "lorem_ipsum",
+    "javascript",
+    "curly_bracket",
+    "policy",
+    "citation",
+    "whitespace",
+)
+(
+    LONG_WORD,
+    NO_TERMINAL_MARK,
+    FEW_WORDS,
+    LOREM_IPSUM,
+    JAVASCRIPT,
+    CURLY_BRACKET,
+    POLICY,
+    CITATION,
+    WHITESPACE,
+) = range(9)
+_KEPT = -1
+_NONE = len(REASONS)
+_NEWLINE, _BRACKET = ord("\n"), ord("[")
+
+NUM_LINES, NUM_KEPT_LINES, NUM_CITATIONS, NUM_SENTENCES, NUM_WORDS = range(7, 12)
+LINE_COLUMNS = (
+    *(f"num_{reason}_lines" for reason in REASONS[:7]),
+    "num_lines",
+    "num_kept_lines",
+    "num_citations",
+    "num_sentences",
+    "num_words",
+)
+
+_PHRASES = (  # a letter that is rare in English, and what it must stand in
+    (LOREM_IPSUM, "m", "lorem ipsum"),
+    (JAVASCRIPT, "v", "javascript"),
+    (POLICY, "m", "terms of use"),
+    (POLICY, "v", "privacy policy"),
+    (POLICY, "k", "cookie policy"),
+    (POLICY, "k", "uses cookies"),
+    (POLICY, "k", "use of cookies"),
+    (POLICY, "k", "use cookies"),
+)
+_PHRASE_REASONS = np.array([reason for reason, _, _ in _PHRASES], np.int64)
+_PHRASE_ANCHORS = np.array([text.index(letter) for _, letter, text in _PHRASES], np.int64)
+_PHRASE_SIZES = np.array([len(text) for _, _, text in _PHRASES], np.int64)
+_PHRASE_BYTES = np.array([list(text.ljust(16).encode()) for _, _, text in _PHRASES], np.uint8)
+_CITED = np.array(
+    [list(text.ljust(16).encode()) for text in ("edit]", "citation needed]")], np.uint8
+)
+_CITED_SIZES = np.array([5, 16], np.int64)
+_SAME = np.arange(256, dtype=np.uint8)
+_LOWER = np.array([ord(chr(b).lower()) if b < 128 else b for b in range(256)], np.uint8)
+_INTERESTING = np.zeros(256, np.bool_)
+_INTERESTING[list(b"mMvVkK{")] = True
+
+
+class LineRules(NamedTuple):
+    """The settings of one variant, see above. end_marks uint8: bytes, one of which must be last."""
+
+    max_word_chars: int
+    min_words: int
+    require_terminal: bool
+    count_cited_words: bool
+    end_marks: npt.NDArray[np.uint8]
+
+
+class Spans(NamedTuple):
+    """What is cut: int64[5] each, by the column numbers ROW to REASON.
+
+    Bytes START to END of the page in row ROW are replaced by a newline if NEWLINE is 1, else by
+    nothing; REASON indexes REASONS. used int64[1]: how many rows of `values` are in use.
+    """
+
+    used: npt.NDArray[np.int64]
+    values: npt.NDArray[np.int64]
+
+
+ROW, START, END, NEWLINE, REASON = range(5)
+
+
+def new_spans() -> Spans:
+    """No spans."""
+    return Spans(np.zeros(1, np.int64), np.empty((1024, 5), np.int64))
+
+
+@numba.njit(nogil=True)
+def _push(spans, row, start, end, newline, reason):
+    """One more span; returns the spans to use from then on."""
+    n = spans.used[0]
+    if n == spans.values.shape[0]:
+        values = np.empty((2 * n, 5), np.int64)
+        for k in range(n):
+            for column in range(5):
+                values[k, column] = spans.values[k, column]
+        spans = Spans(spans.used, values)
+    spans.values[n, ROW] = row
+    spans.values[n, START] = start
+    spans.values[n, END] = end
+    spans.values[n, NEWLINE] = newline
+    spans.values[n, REASON] = reason
+    spans.used[0] = n + 1
+    return spans
+
+
+@numba.njit(nogil=True)
+def clean_page(page, row, line_rules, rules, table, chunk, view, left, spans, out):
+    """Judge the lines of a page (uint8); set `out` to LINE_COLUMNS and view[:n] to what is left.
+
+    `left` is a read-only array of the same memory as `view`, which must have room for the page.
+    Returns n, the string table and the spans.
+    """
+    out[:] = 0
+    size = line = settled = np.int64(0)  # page[:settled] is kept or in a span
+    while line < page.size:
+        end, after = next_break(page, line, page.size, rules.classes)
+        first, last = strip(page, line, end, rules.classes)
+        start = size + (size > 0)
+        stop = _copy_line(page, first, last, view, start, rules.classes)
+        fate = _judge(page, first, last, left, start, stop, line_rules, rules.classes)
+        if fate == _KEPT and stop - start < last - first:
+            first, last = _visible(page, first, last, rules.classes)
+            stop = _strip_in_place(view, left, start, stop, rules.classes)
+            if first == last:
+                fate = CITATION
+        out[NUM_LINES] += 1
+        if fate == _KEPT:
+            spans = _join(page, settled, first, size > 0, row, spans)
+            spans = _cut_citations(page, first, last, row, rules.classes, spans, out)
+            table = _count_words(left, start, stop, rules, table, chunk, out)
+            out[NUM_KEPT_LINES] += 1
+            if size:
+                view[size] = _NEWLINE
+            size, settled = stop, last
+        else:
+            spans = _push(spans, row, settled, end, False, fate)
+            settled = end
+            if fate < CITATION:
+                out[fate] += 1
+        line = after
+    if settled < page.size:
+        spans = _push(spans, row, settled, page.size, False, WHITESPACE)
+    return size, table, spans
+
+
+@numba.njit(nogil=True)
+def _join(page, settled, first, joins, row, spans):
+    """Leave one newline between two kept lines, and nothing before the first one."""
+    if joins:
+        if first != settled + 1 or page[settled] != _NEWLINE:
+            spans = _push(spans, row, settled, first, True, WHITESPACE)
+    elif first > settled:
+        spans = _push(spans, row, settled, first, False, WHITESPACE)
+    return spans
+
+
+@numba.njit(nogil=True)
+def _copy_line(page, first, last, view, start, classes):
+    """Copy page[first:last] without citations to view[start:]; returns where it ends."""
+    i = first
+    while i < last:
+        cited = _citation(page, i, last, classes) if page[i] == _BRACKET else 0
+        if cited:
+            i += cited
+        else:
+            view[start] = page[i]
+            start += 1
+            i += 1
+    return start
+
+
+@numba.njit(nogil=True)
+def _citation(page, i, last, classes):
+    """Bytes of a citation that starts with the bracket at byte i, 0 when it is none."""
+    k = i + 1
+    while k < last:
+        code_point, after = decode(page, k, last)
+        if not classes_of(classes, code_point) & DECIMAL:
+            break
+        k = after
+    if k < last and page[k] == ord("]"):
+        return k + 1 - i
+    for which in range(_CITED_SIZES.size):
+        if _stands_at(page, i + 1, last, _CITED[which], _CITED_SIZES[which], _SAME):
+            return 1 + _CITED_SIZES[which]
+    return 0
+
+
+@numba.njit(nogil=True)
+def _stands_at(data, i, stop, text, size, case):
+    """Whether text[:size] stands at byte i of data[:stop], whose bytes are looked up in `case`."""
+    if i + size > stop:
+        return False
+    k = 0
+    while k < size and case[data[i + k]] == text[k]:
+        k += 1
+    return k == size
+
+
+@numba.njit(nogil=True)
+def _visible(page, first, last, classes):
+    """The range of page[first:last] without citations and white space at its ends."""
+    start = end = i = last if first == last else first
+    found = False
+    while i < last:
+        cited = _citation(page, i, last, classes) if page[i] == _BRACKET else 0
+        if cited:
+            i += cited
+            continue
+        code_point, after = decode(page, i, last)
+        if not classes_of(classes, code_point) & SPACE:
+            start = start if found else i
+            found = True
+            end = after
+        i = after
+    return (start, end) if found else (last, last)
+
+
+@numba.njit(nogil=True)
+def _strip_in_place(view, left, start, stop, classes):
+    """Strip view[start:stop] and move it to `start`; returns where it ends."""
+    first, last = strip(left, start, stop, classes)
+    for k in range(last - first):
+        view[start + k] = view[first + k]
+    return start + last - first
+
+
+@numba.njit(nogil=True)
+def _cut_citations(page, first, last, row, classes, spans, out):
+    for i in range(first, last):
+        if page[i] == _BRACKET:
+            cited = _citation(page, i, last, classes)
+            if cited:
+                spans = _push(spans, row, i, i + cited, False, CITATION)
+                out[NUM_CITATIONS] += 1
+    return spans
+
+
+@numba.njit(nogil=True)
+def _judge(page, first, last, left, start, stop, line_rules, classes):
+    """The first reason to cut the line page[first:last]; left[start:stop] has no citations."""
+    if _has_long_word(page, first, last, line_rules.max_word_chars, classes):
+        return LONG_WORD
+    if line_rules.require_terminal and not _is_terminated(left, start, stop, line_rules.end_marks):
+        return NO_TERMINAL_MARK
+    if line_rules.count_cited_words:
+        enough = _has_words(page, first, last, line_rules.min_words, classes)
+    else:
+        enough = _has_words(left, start, stop, line_rules.min_words, classes)
+    if not enough:
+        return FEW_WORDS
+    return _find_phrase(left, start, stop)
+
+
+@numba.njit(nogil=True)
+def _has_long_word(data, i, stop, max_chars, classes):
+    if stop - i <= max_chars:
+        return False
+    num_chars = np.int64(0)
+    while i < stop and num_chars <= max_chars:
+        i = skip_space(data, i, stop, classes)
+        i, num_chars = skip_word(data, i, stop, classes)
+    return num_chars > max_chars
+
+
+@numba.njit(nogil=True)
+def _has_words(data, i, stop, at_least, classes):
+    found = 0
+    while found < at_least:
+        i = skip_space(data, i, stop, classes)
+        if i == stop:
+            return False
+        i, _ = skip_word(data, i, stop, classes)
+        found += 1
+    return True
+
+
+@numba.njit(nogil=True)
+def _is_terminated(left, start, stop, end_marks):
+    if start == stop:
+        return False
+    mark = left[stop - 1]
+    if mark == ord(".") and stop - start >= 3:
+        return left[stop - 2] != mark or left[stop - 3] != mark
+    k = 0
+    while k < end_marks.size and end_marks[k] != mark:
+        k += 1
+    return k < end_marks.size
+
+
+@numba.njit(nogil=True)
+def _find_phrase(left, start, stop):
+    """The reason of the first check that left[start:stop] fails, in the order of REASONS."""
+    reason = _NONE
+    for i in range(start, stop):
+        if not _INTERESTING[left[i]]:
+            continue
+        if left[i] == ord("{"):
+            reason = min(reason, CURLY_BRACKET)
+            continue
+        for which in range(_PHRASE_REASONS.size):
+            if _PHRASE_REASONS[which] < reason and _is_phrase(left, start, i, stop, which):
+                reason = _PHRASE_REASONS[which]
+    return _KEPT if reason == _NONE else reason
+
+
+@numba.njit(nogil=True)
+def _is_phrase(left, start, i, stop, which):
+    """Whether the anchor letter of a phrase is the one at byte i."""
+    at = i - _PHRASE_ANCHORS[which]
+    if at < start:
+        return False
+    return _stands_at(left, at, stop, _PHRASE_BYTES[which], _PHRASE_SIZES[which], _LOWER)
+
+
+@numba.njit(nogil=True)
+def _count_words(left, i, stop, rules, table, chunk, out):
+    """Add the words and sentences of a line to the counts; returns the string table."""
+    ended = np.uint8(0)
+    out[NUM_SENTENCES] += 1
+    while i < stop:
+        end, value = scan_chunk(left, i, stop, rules.classes)
+        index = find(table, value, left, i, end)
+        if index < 0 or table.strings[index].num_words == 0:
+            table, index = learn_chunk(table, value, left, i, end, rules, chunk)
+        record = table.strings[index]
+        out[NUM_WORDS] += record.num_words
+        out[NUM_SENTENCES] += record.sentence_starts[ended]
+        ended = record.sentence_ended[ended]
+        i = skip_space(left, end, stop, rules.classes)
+    return table

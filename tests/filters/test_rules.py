@@ -1,0 +1,152 @@
+"""Rules and recipes: decisions, reasons, composition and what a user's mistake says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from filters import c4, textstats
+from filters.rules import (
+    RATIOS,
+    RecipeError,
+    Rule,
+    check_signals,
+    combine_recipes,
+    evaluate,
+    load_recipe,
+    recipe_names,
+    rules_of_source,
+)
+
+SIGNALS = pa.table(
+    {
+        "num_words": pa.array([10, 60, 60, 200_000], pa.int64()),
+        "num_hashes": pa.array([0, 30, 0, 0], pa.int64()),
+        "score": pa.array([0.5, 0.5, float("nan"), 0.9], pa.float32()),
+        "language": pa.array(["en", "de", "en", "fr"]),
+    }
+)
+SHORT = Rule(signal="num_words", min=50, reason="short")
+LONG = Rule(signal="num_words", max=100_000, reason="long")
+HASHES = Rule(signal="hash_word_ratio", max=0.1, reason="hashes")
+SCORE = Rule(signal="score", min=0.6, reason="score")
+LANGUAGE = Rule(signal="language", in_=("en", "de"), reason="language")
+
+
+def test_the_first_broken_rule_is_the_reason() -> None:
+    drop, reason, marginal = evaluate([SHORT, LONG, HASHES, SCORE, LANGUAGE], SIGNALS)
+    assert reason.to_pylist() == ["short", "hashes", "score", "long"]
+    assert drop.to_pylist() == [True] * 4
+    assert marginal == {"short": 1, "long": 1, "hashes": 1, "score": 3, "language": 1}
+
+
+def test_kept_documents_have_no_reason() -> None:
+    drop, reason, marginal = evaluate([SHORT, HASHES], SIGNALS)
+    assert drop.to_pylist() == [True, True, False, False]
+    assert reason.to_pylist() == ["short", "hashes", "", ""]
+    assert marginal == {"short": 1, "hashes": 1}
+
+
+def test_bounds_are_inclusive() -> None:
+    exact = Rule(signal="num_words", min=60, max=60, reason="sixty")
+    assert evaluate([exact], SIGNALS).drop.to_pylist() == [True, False, False, True]
+
+
+def test_rules_have_a_scope_of_languages_and_sources() -> None:
+    german = SHORT.model_copy(update={"languages": ("de",), "min": 100.0})
+    assert evaluate([german], SIGNALS).drop.to_pylist() == [False, True, False, False]
+    web = SHORT.model_copy(update={"sources": ("web",)})
+    assert rules_of_source([web, LONG], "books") == [LONG]
+    assert rules_of_source([web, LONG], "web") == [web, LONG]
+
+
+def test_no_rules_and_no_rows() -> None:
+    assert evaluate([], SIGNALS).drop.to_pylist() == [False] * 4
+    drop, reason, marginal = evaluate([SHORT, LANGUAGE], SIGNALS.slice(0, 0))
+    assert (len(drop), len(reason), marginal) == (0, 0, {"short": 0, "language": 0})
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 100), max_size=30), st.lists(st.integers(0, 100), max_size=4))
+def test_decisions_equal_their_definition(values: list[int], bounds: list[int]) -> None:
+    rules = [Rule(signal="num_words", min=b, reason=f"at least {b}") for b in dict.fromkeys(bounds)]
+    table = pa.table({"num_words": pa.array(np.repeat(values, 2000).astype(np.int64))})
+    drop, reason, marginal = evaluate(rules, table)
+    for row, value in enumerate(values):
+        broken = [rule.reason for rule in rules if value < (rule.min or 0)]
+        assert drop[row * 2000].as_py() == bool(broken)
+        assert reason[row * 2000].as_py() == (broken or [""])[0]
+    assert marginal == {
+        rule.reason: 2000 * sum(value < (rule.min or 0) for value in values) for rule in rules
+    }
+
+
+def test_shipped_recipes_use_signals_that_exist() -> None:
+    columns = {*textstats.COLUMNS}
+    for params in c4.VARIANTS.values():
+        columns |= set(c4.schema(params).names)
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        check_signals(recipe.rules, columns)
+        assert recipe.rules
+    for ratio in RATIOS.values():
+        assert columns.issuperset(ratio.columns), ratio.name
+
+
+def test_recipes_are_put_together() -> None:
+    both = combine_recipes([load_recipe("gopher"), load_recipe("c4"), load_recipe("fineweb")])
+    assert both.name == "gopher+c4+fineweb"
+    assert [editor.name for editor in both.editors] == ["c4", "c4_fineweb"]
+    reasons = [rule.reason for rule in both.rules]
+    assert len(reasons) == len(set(reasons)) == 24 + 4 + 8
+
+
+def test_a_recipe_file_includes_others(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("rules:\n  - {signal: num_words, min: 5, reason: short}\n")
+    (tmp_path / "mine.yaml").write_text("include: [base.yaml, mc4]\neditors: [c4]\n")
+    recipe = load_recipe(str(tmp_path / "mine.yaml"))
+    assert recipe.name == "mine"
+    assert [rule.reason for rule in recipe.rules] == ["short", "mc4_few_long_lines"]
+    assert [editor.name for editor in recipe.editors] == ["c4"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("rules: [{signal: a, reason: b}]", "rules.0: .*needs min, max or in"),
+        ("rules: [{signal: a, min: 2, max: 1, reason: b}]", "min 2.0 is above max 1.0"),
+        ("rules: [{signal: a, minimum: 2, reason: b}]", "rules.0.minimum"),
+        ("editors: [c5]", "unknown editor 'c5'; did you mean 'c4'"),
+        ("include: [gofer]", "unknown recipe 'gofer'; did you mean 'gopher'"),
+        ("include: [x.yaml]", "includes itself"),
+        ("rules: [", "is not YAML"),
+        ("- 1", "the file: "),
+        (
+            "rules: [{signal: a, min: 1, reason: b}, {signal: a, min: 2, reason: b}]",
+            "second, different rule for the reason 'b'",
+        ),
+    ],
+)
+def test_mistakes_in_a_recipe_are_named(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(content)
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(str(path))
+
+
+def test_unknown_names_get_the_nearest_one() -> None:
+    with pytest.raises(RecipeError, match="did you mean 'fineweb'"):
+        load_recipe("finweb")
+    with pytest.raises(RecipeError, match="does not exist"):
+        load_recipe("missing.yaml")
+    with pytest.raises(RecipeError, match=r"'num_word'; did you mean 'num_words'"):
+        evaluate([Rule(signal="num_word", min=1, reason="r")], SIGNALS)
+    with pytest.raises(RecipeError, match="mean_word_chars needs the signal"):
+        evaluate([Rule(signal="mean_word_chars", min=1, reason="r")], SIGNALS)
+    with pytest.raises(RecipeError, match="use `in`"):
+        evaluate([Rule(signal="language", min=1, reason="r")], SIGNALS)
