@@ -6,6 +6,7 @@ before it is good, and what was cut short by it is the caller's to judge.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from pipelines.sources.streams import DamagedStreamError
@@ -44,16 +45,27 @@ class PullReader:
             left -= dropped
         return num_bytes - left
 
-    def skip_to(self, pattern: bytes) -> int:
-        """Pass over everything before `pattern` (or the end); returns how many bytes that was."""
-        start = self.offset
-        while (found := self._buffer.find(pattern)) < 0:
-            self._drop(max(0, len(self._buffer) - len(pattern) + 1))
+    def skip_to(self, pattern: re.Pattern[bytes], max_match_bytes: int) -> bytes:
+        """Pass over everything before a match; returns what matched, b"" at the end."""
+        while (found := pattern.search(self._buffer)) is None:
+            self._drop(max(0, len(self._buffer) - max_match_bytes + 1))
             if not self._pull():
                 self._drop(len(self._buffer))
-                return self.offset - start
-        self._drop(found)
-        return self.offset - start
+                return b""
+        matched = found[0]
+        self._drop(found.start())
+        return bytes(matched)
+
+    def find(self, pattern: bytes, max_bytes: int) -> int:
+        """Where `pattern` begins within the next `max_bytes` (from here); -1 when it does not."""
+        searched = 0
+        while (found := self._buffer.find(pattern, searched, max_bytes)) < 0:
+            if len(self._buffer) >= max_bytes:
+                return -1
+            searched = max(0, len(self._buffer) - len(pattern) + 1)
+            if not self._pull():
+                return -1
+        return found
 
     def push_back(self, data: bytes) -> None:
         """Undo the taking of `data`."""

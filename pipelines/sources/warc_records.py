@@ -25,7 +25,8 @@ HEAD_BYTES = 16 << 10
 MAX_NEWLINES = 64
 _MAGIC = b"WARC/"
 _ARC_MAGIC = b"filedesc://"
-_SYNC = b"\nWARC/1."
+_SYNC = re.compile(rb"\nWARC/1\.")
+_SYNC_BYTES = len(b"\nWARC/1.")
 _END_OF_HEADERS = re.compile(rb"\r{0,2}\n\r{0,2}\n")
 
 
@@ -115,7 +116,7 @@ def _problem_after(
 def _resync(stream: PullReader, start: int, kind: CasualtyKind, message: str) -> LostRecord:
     """Give up what began at `start` and go to the next line that begins a record."""
     if stream.offset == start or not stream.peek(len(_MAGIC)).startswith(_MAGIC):
-        stream.skip_to(_SYNC)
+        stream.skip_to(_SYNC, _SYNC_BYTES)
         stream.skip(1)
     return LostRecord(start, stream.offset - start, kind, message)
 
