@@ -6,6 +6,7 @@ transformers) stay inside the commands that need them.
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -131,7 +132,7 @@ def report(
     """One HTML page about the corpus, which opens offline."""
     from pipelines import report
 
-    print(report.run(_corpus(context, corpus, values, sample)))
+    print(report.run(_corpus(context, corpus, values, sample)).path)
 
 
 @app.command("export-text", context_settings=BEAM)
@@ -237,6 +238,7 @@ def main() -> None:
     """Runs a command; a user's mistake ends in one line on stderr, not in a traceback."""
     from storage.errors import ConfigError, UserError
 
+    _quiet_logging()
     try:
         app()
     except ConfigError as error:
@@ -245,6 +247,13 @@ def main() -> None:
         _fail(error, 1)
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on where it stopped", 1)
+
+
+def _quiet_logging() -> None:
+    """Warnings as plain lines; without Beam's note, at every import, on clients nobody asked for."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: "apitools not found" not in record.msg)
 
 
 def _corpus(

@@ -203,7 +203,14 @@ def _resolve_paths(config: CorpusConfig, config_path: str) -> CorpusConfig:
         return absolute_path(value, config_path)
 
     sources = [
-        source.model_copy(update={"paths": [absolute(path) for path in source.paths]})
+        source.model_copy(
+            update={
+                "paths": [absolute(path) for path in source.paths],
+                "recipe": [
+                    absolute(one) if one.endswith(".yaml") else one for one in source.recipe
+                ],
+            }
+        )
         for source in config.sources
     ]
     language, tokenizer = config.annotate.language, config.tokenizer

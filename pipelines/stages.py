@@ -58,35 +58,57 @@ class Slice:
 Work = Callable[[Task], Iterable[PartMarker]]
 
 
+FINISHED = "stages"
+"""Markers of whole stages: `_done/stages/<stage>.json`."""
+
+
 def run_tasks(
     config: CorpusConfig, stage: str, tasks: list[Task], work: Work, only: Slice | None = None
-) -> int:
-    """Runs the unfinished tasks of a map-only stage; returns how many there were.
+) -> None:
+    """Runs the unfinished tasks of a map-only stage; the last one marks the stage as finished.
 
     Raises StageError when a task failed on something its user can mend.
     """
-    finished = {
-        marker.part: marker.recipe_id for marker in commit.read_markers(config.output, stage)
-    }
-    todo = [task for task in tasks if finished.get(task.part) != task.recipe_id]
+    todo = _unfinished(config, stage, tasks)
+    if todo:
+        commit.delete_marker(config.output, FINISHED, stage)
     if only is not None:
         mine = {task.part for task in tasks[only.index :: only.count]}
         todo = [task for task in todo if task.part in mine]
-    if not todo:
-        return 0
     todo.sort(key=lambda task: (-task.weight, task.part))
     for task in todo:  # an old marker must not vouch for an object that is being replaced
-        if task.part in finished:
-            commit.delete_marker(config.output, stage, task.part)
+        commit.delete_marker(config.output, stage, task.part)
+    if todo:
+        _run(config, stage, todo, work, only)
+    if not _unfinished(config, stage, tasks):
+        recipe = commit.recipe_id(stage, 0, None, [task.recipe_id for task in tasks])
+        commit.write_marker(config.output, PartMarker(FINISHED, stage, recipe))
+
+
+def require(config: CorpusConfig, stage: str, command: str) -> None:
+    """Raises UserError when an earlier stage has not finished."""
+    if commit.read_marker(config.output, FINISHED, stage) is None:
+        raise UserError(
+            f"{config.name}: {command} has not finished in {config.output}; run `tilth {command}`"
+        )
+
+
+def _unfinished(config: CorpusConfig, stage: str, tasks: list[Task]) -> list[Task]:
+    finished = {one.part: one.recipe_id for one in commit.read_markers(config.output, stage)}
+    return [task for task in tasks if finished.get(task.part) != task.recipe_id]
+
+
+def _run(
+    config: CorpusConfig, stage: str, tasks: list[Task], work: Work, only: Slice | None
+) -> None:
     objects.delete_tree(_failures(config, stage))
-    with Progress(config, stage, todo):
+    with Progress(config, stage, tasks):
         if only is not None:
-            for task in todo:
+            for task in tasks:
                 run_task(config.output, stage, work, task)
         else:
-            _run_on_beam(config, stage, todo, work)
+            _run_on_beam(config, stage, tasks, work)
     _raise_failures(config, stage)
-    return len(todo)
 
 
 def run_task(output: str, stage: str, work: Work, task: Task) -> None:

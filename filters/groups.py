@@ -1,0 +1,78 @@
+"""Signal groups: what one kernel pass computes, stored as one aligned table per documents part.
+
+A group has a version (raised whenever a value it computes changes) and settings; both enter the
+recipe id of its parts, so a changed kernel or setting recomputes that group only, and a new group
+writes only itself. `view` says which text a group sees: the documents as they are stored, or with
+the source's editors applied.
+
+An editor is a group that also returns spans of the stored text to cut (EDITS rows, see edits.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import xxhash
+
+from filters import hashing, language, minhash, textstats
+from filters.language import LanguageParams
+from filters.minhash import MinHashParams
+
+
+@dataclass(frozen=True, slots=True)
+class SignalGroup:
+    """A kernel pass with its settings bound."""
+
+    name: str
+    version: int
+    settings: dict[str, Any]
+    """JSON-able; everything besides the version that can change a value."""
+    schema: pa.Schema
+    compute: Callable[[pa.RecordBatch], pa.RecordBatch]
+    """Batch with `text` -> signals, row by row."""
+    view: Literal["stored", "edited"] = "stored"
+
+
+@dataclass(frozen=True, slots=True)
+class Editor:
+    """A signal group whose pass also finds spans to cut."""
+
+    name: str
+    version: int
+    settings: dict[str, Any]
+    schema: pa.Schema
+    compute: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, pa.Table]]
+    """Batch with `text` -> (signals, EDITS rows with `row` counted within the batch)."""
+
+
+def text_group() -> SignalGroup:
+    return SignalGroup("text", textstats.VERSION, {}, textstats.SCHEMA, textstats.compute)
+
+
+def language_group(params: LanguageParams) -> SignalGroup:
+    settings = {**asdict(params), "model_path": _file_digest(params.model_path)}
+    compute = partial(language.compute, params=params)
+    return SignalGroup("language", language.VERSION, settings, language.SCHEMA, compute)
+
+
+def hash_group() -> SignalGroup:
+    return SignalGroup("hash", hashing.VERSION, {}, hashing.SCHEMA, hashing.compute, "edited")
+
+
+def minhash_group(params: MinHashParams) -> SignalGroup:
+    compute = partial(minhash.compute, params=params)
+    return SignalGroup(
+        "minhash", minhash.VERSION, asdict(params), minhash.schema(params), compute, "edited"
+    )
+
+
+@cache
+def _file_digest(path: str | None) -> str:
+    """Models enter settings by content: a moved model is the same model."""
+    model = Path(path) if path else language.DEFAULT_MODEL
+    return xxhash.xxh3_128_hexdigest(model.read_bytes())

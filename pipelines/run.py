@@ -1,0 +1,66 @@
+"""`tilth run`: all stages of a corpus in order, skipping what is finished, and a summary."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines import annotate, dedup, ingest, pack, report, select
+from pipelines.config import CorpusConfig, dump_config
+from pipelines.report import Report
+from pipelines.runner import check_runner
+from storage import objects
+from storage.errors import UserError
+
+RESOLVED_CONFIG = "config.resolved.yaml"
+STAGES: tuple[tuple[str, Callable[[CorpusConfig], object]], ...] = (
+    ("ingest", ingest.run),
+    ("annotate", annotate.run),
+    ("select", select.run),
+    ("dedup", dedup.run),
+    ("pack", pack.run),
+)
+
+
+def run(config: CorpusConfig) -> Report:
+    """Raw files to shards and a report. Raises UserError for what a user can mend."""
+    check_runner(config.runner)
+    objects.write(config.path(RESOLVED_CONFIG), dump_config(config).encode())
+    for name, stage in STAGES:
+        started = time.monotonic()
+        stage(config)
+        print(f"{name:<9}{time.monotonic() - started:7.1f} s", file=sys.stderr)
+    written = report.run(config)
+    print_summary(config, written)
+    return written
+
+
+def print_summary(config: CorpusConfig, written: Report) -> None:
+    """The funnel per source, drops by reason, shards and where the report is."""
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console.print(_funnel_table(written))
+    manifest = written.manifest
+    if manifest is not None:
+        shards = manifest.shards.num_rows
+        tokens = sum(funnel.tokens for funnel in written.data.funnels)
+        console.print(f"{tokens:,} tokens in {shards} shards, fingerprint {manifest.fingerprint}")
+    console.print(f"report: {written.path}", soft_wrap=True)
+    if not any(funnel.kept for funnel in written.data.funnels):
+        raise UserError(f"{config.name}: no document was kept; the report says why")
+
+
+def _funnel_table(written: Report) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("source")
+    for title in ("documents", "kept", "tokens"):
+        table.add_column(title, justify="right")
+    table.add_column("dropped, by reason")
+    for funnel in written.data.funnels:
+        dropped = ", ".join(f"{reason} {count:,}" for reason, count in funnel.dropped.most_common())
+        counts = (f"{count:,}" for count in (funnel.documents, funnel.kept, funnel.tokens))
+        table.add_row(funnel.source, *counts, dropped or "-")
+    return table

@@ -1,0 +1,144 @@
+"""Stage `select`: rules over stored signals to decisions. No text is read.
+
+A changed threshold rewrites one small table per part. Reasons are counted as they decide (the first
+rule that a document breaks) and marginally (what each rule alone would drop).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.rules import Decisions, RecipeError, Rule, check_signals, evaluate
+from pipelines import annotate
+from pipelines.annotate import signals_stage, source_annotations
+from pipelines.config import CorpusConfig
+from pipelines.ingest import document_parts
+from pipelines.recipes import source_rules
+from pipelines.stages import Slice, Task, require, run_tasks
+from storage import commit, tables
+from storage.commit import PartMarker, WrittenObject
+from storage.errors import ConfigError, UserError
+from storage.tables import DECISION
+
+STAGE = "decisions/select"
+VERSION = 1
+DROP_PREFIX = "drop:"
+MARGINAL_PREFIX = "marginal:"
+
+
+def run(config: CorpusConfig, only: Slice | None = None) -> None:
+    """Decides which documents are worth keeping. Raises ConfigError, StorageError, StageError."""
+    require(config, annotate.STAGE, "annotate")
+    run_tasks(config, STAGE, plan(config), SelectPart(config), only)
+    if only is None:
+        for marker in commit.read_markers(config.output, STAGE):
+            check_accounting(marker)
+
+
+def plan(config: CorpusConfig) -> list[Task]:
+    """One task per documents part; its inputs are the digests of the signals that it reads."""
+    parts = document_parts(config)
+    groups = {name: _groups_read(config, name) for name in {_source(part) for part in parts}}
+    markers = {
+        group: {one.part: one for one in commit.read_markers(config.output, signals_stage(group))}
+        for group in sorted({group for names in groups.values() for group in names})
+    }
+    return [_plan_part(config, part, groups[_source(part)], markers) for part in parts]
+
+
+def check_accounting(marker: PartMarker) -> None:
+    """documents = kept + sum(dropped by reason), for one part."""
+    counts = marker.counts
+    dropped = sum(n for name, n in counts.items() if name.startswith(DROP_PREFIX))
+    assert counts["documents"] == counts["kept"] + dropped, f"{marker.part}: {counts}"
+
+
+@dataclass(frozen=True, slots=True)
+class SelectPart:
+    """The work of one task: one decision table."""
+
+    config: CorpusConfig
+
+    def __call__(self, task: Task) -> Iterator[PartMarker]:
+        config, part = self.config, task.part
+        documents = tables.read_table(config.path("documents", f"{part}.parquet"), ["doc_id"])
+        decided = decide(config, part, task.payload["groups"], len(documents))
+        columns = [documents["doc_id"].combine_chunks(), decided.drop, decided.reason]
+        decisions = pa.table(columns, schema=DECISION)
+        stats = tables.write_table(config.path(STAGE, f"{part}.parquet"), decisions, DECISION)
+        yield PartMarker(
+            STAGE,
+            part,
+            task.recipe_id,
+            [WrittenObject.of_table(STAGE, part, stats)],
+            _counts(decisions, decided.marginal),
+        )
+
+
+def decide(config: CorpusConfig, part: str, groups: list[str], num_rows: int) -> Decisions:
+    """The rules of the part's source on its signals, read from `groups`."""
+    source = part.split("/")[0]
+    rules = source_rules(config, source)
+    if not rules:
+        kept = pa.nulls(num_rows, pa.bool_()).fill_null(False)
+        return Decisions(kept, pa.nulls(num_rows, pa.string()).fill_null(""), {})
+    columns = _columns_of(rules)
+    arrays: dict[str, pa.ChunkedArray] = {}
+    annotations = source_annotations(config, source)
+    for group in (*annotations.editors, *annotations.signal_groups):
+        if group.name in groups:
+            wanted = [name for name in group.schema.names if name in columns]
+            path = config.path(signals_stage(group.name), f"{part}.parquet")
+            table = tables.read_table(path, wanted)
+            arrays |= {name: table[name] for name in wanted}
+    return evaluate(rules, pa.table(arrays))
+
+
+def _plan_part(
+    config: CorpusConfig,
+    part: PartMarker,
+    groups: list[str],
+    markers: dict[str, dict[str, PartMarker]],
+) -> Task:
+    inputs = [part.object("documents").digest]
+    for group in groups:
+        marker = markers[group].get(part.part)
+        if marker is None:
+            raise UserError(f"{part.part} has no signals of group {group!r}; run `tilth annotate`")
+        inputs.append(marker.object(signals_stage(group)).digest)
+    settings = [rule.model_dump(mode="json") for rule in source_rules(config, _source(part))]
+    recipe = commit.recipe_id(STAGE, VERSION, settings, inputs)
+    return Task(part.part, recipe, part.object("documents").rows, {"groups": groups})
+
+
+def _groups_read(config: CorpusConfig, source: str) -> list[str]:
+    """The groups that hold a column which a rule of the source reads. Raises ConfigError."""
+    rules = source_rules(config, source)
+    annotations = source_annotations(config, source)
+    groups = (*annotations.editors, *annotations.signal_groups)
+    try:
+        check_signals(rules, [name for group in groups for name in group.schema.names])
+    except RecipeError as error:
+        raise ConfigError(f"source {source!r}: {error}") from error
+    columns = _columns_of(rules)
+    return [group.name for group in groups if columns & set(group.schema.names)]
+
+
+def _columns_of(rules: list[Rule]) -> set[str]:
+    return {column for rule in rules for column in rule.columns}
+
+
+def _source(part: PartMarker) -> str:
+    return part.part.split("/")[0]
+
+
+def _counts(decisions: pa.Table, marginal: dict[str, int]) -> dict[str, int]:
+    dropped = pc.value_counts(decisions.filter(decisions["drop"])["reason"]).to_pylist()
+    by_reason = {DROP_PREFIX + one["values"]: one["counts"] for one in dropped}
+    alone = {MARGINAL_PREFIX + name: count for name, count in marginal.items()}
+    kept = len(decisions) - sum(by_reason.values())
+    return {"documents": len(decisions), "kept": kept, **by_reason, **alone}
