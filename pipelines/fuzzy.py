@@ -65,8 +65,8 @@ def run(config: CorpusConfig, parts: Sequence[Part]) -> None:
     place.remove()
 
 
-class _PartKeys(NamedTuple):
-    """What ranks the competing documents of one part."""
+class _RankKeys(NamedTuple):
+    """What ranks documents, by doc_id."""
 
     doc_ids: npt.NDArray[np.uint64]
     high: npt.NDArray[np.uint64]
@@ -76,15 +76,13 @@ class _PartKeys(NamedTuple):
 
 def rank_documents(config: CorpusConfig, parts: Sequence[Part], stages: Sequence[str]) -> Ranking:
     """Ranks the documents that no stage of `stages` drops and that have shingles."""
-    none = np.empty(0, np.uint64)
-    keys = [_PartKeys(none, none, none, none)]
-    keys += [_rank_keys(config, part, stages) for part in parts]
-    doc_ids, high, low, policy = (np.concatenate(column) for column in zip(*keys, strict=True))
+    doc_ids, high, low, policy = _rank_keys(config, parts, stages)
     hashes = ContentHashes(high, low)
     ties = np.zeros(len(doc_ids), np.uint64)
-    rows, groups = exact.repeated_rows(hashes)  # none, unless exact duplicates are let through
-    order = exact.order_equals(config, parts, doc_ids[rows], groups)
-    ties[rows[order]] = np.arange(len(rows), dtype=np.uint64)
+    if not config.dedup.exact:  # then equal hashes compete, and source and record decide
+        rows, groups = exact.repeated_rows(hashes)
+        order = exact.order_equals(config, parts, doc_ids[rows], groups)
+        ties[rows[order]] = np.arange(len(rows), dtype=np.uint64)
     validation = is_validation(high, config.pack.validation_fraction)
     return Ranking.of(doc_ids, validation, policy, hashes, ties)
 
@@ -121,7 +119,14 @@ def _recipe(config: CorpusConfig, stages: Sequence[str], parts: Sequence[Part]) 
     return commit.recipe_id(STAGE, VERSION, settings, [digest])
 
 
-def _rank_keys(config: CorpusConfig, part: Part, stages: Sequence[str]) -> _PartKeys:
+def _rank_keys(config: CorpusConfig, parts: Sequence[Part], stages: Sequence[str]) -> _RankKeys:
+    none = np.empty(0, np.uint64)
+    keys = [_rank_keys_of_part(config, part, stages) for part in parts]
+    columns = zip(_RankKeys(none, none, none, none), *keys, strict=True)
+    return _RankKeys(*(np.concatenate(column) for column in columns))
+
+
+def _rank_keys_of_part(config: CorpusConfig, part: Part, stages: Sequence[str]) -> _RankKeys:
     name = f"{part.name}.parquet"
     num_shingles = tables.read_table(config.path(MINHASH, name), ["num_shingles"])["num_shingles"]
     rows = competing.competing_rows(config, part, stages) & (num_shingles.to_numpy() > 0)
@@ -131,7 +136,7 @@ def _rank_keys(config: CorpusConfig, part: Part, stages: Sequence[str]) -> _Part
     num_bytes = table["text_bytes"].to_numpy()[rows]
     sources = np.full(len(num_bytes), priority, np.uint64)
     policy = policy_key(config.dedup.survivor, num_bytes, sources)
-    return _PartKeys(part.doc_ids[rows], hashes.high[rows], hashes.low[rows], policy)
+    return _RankKeys(part.doc_ids[rows], hashes.high[rows], hashes.low[rows], policy)
 
 
 def _accepted(config: CorpusConfig, part: Part, ranking: Ranking, low: int, high: int) -> Pairs:

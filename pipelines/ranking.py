@@ -6,7 +6,7 @@ duplicates share a content hash and are told apart by source and record (`pipeli
 among their survivors (validation, policy, content hash) is a total order, and a rank is a dense
 number: 0 is the best of all documents that compete.
 
-One process ranks all documents: 60 bytes each at the peak (50 M documents in 3 GB), 20 afterwards.
+One process ranks all documents: 80 bytes each at the peak (50 M documents in 4 GB), 20 afterwards.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ def in_parts(docs: list[Doc], num_parts: int, seed: int) -> dict[str, list[Doc]]
 
 
 def test_parts_and_their_order_do_not_matter(tmp_path: Path) -> None:
-    docs = [*near_pages(12, 5), Doc(page(3, 153), "again")]
+    docs = [*near_pages(8, 5), Doc(page(3, 153), "again")]
     outcomes = []
     for num_parts in (1, 2, 7):
         config = corpus_config(tmp_path / str(num_parts), ["web"])
@@ -219,8 +219,10 @@ def test_workers_passes_and_shuffled_groups_do_not_matter(
         write_corpus(config, parts)
     dedup.run(configs[0])
     runner = configs[1].runner.model_copy(update={"workers": 2})
-    dedup.run(configs[1].model_copy(update={"runner": runner}))
-    monkeypatch.setattr("pipelines.candidates.MAX_PASS_BYTES", 2000)
+    with monkeypatch.context() as patch:  # map-only steps stay here: each pipeline costs seconds
+        patch.setattr("pipelines.workplace.num_workers", lambda *_: 1)
+        dedup.run(configs[1].model_copy(update={"runner": runner}))
+    monkeypatch.setattr("pipelines.candidates.MAX_PASS_BYTES", 10_000)
     monkeypatch.setattr("pipelines.candidates.KEY_BYTES", 500)
     monkeypatch.setattr("pipelines.band_shuffle.write_pairs", shuffled_write_pairs)
     dedup.run(configs[2])
@@ -242,6 +244,17 @@ class KilledError(Exception):
     pass
 
 
+KILLED_PARTS = in_parts([*near_pages(4, 3), Doc(page(2, 152), "again")], 2, seed=1)
+
+
+@pytest.fixture(scope="module")
+def fingerprint_of_a_whole_run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    config = corpus_config(tmp_path_factory.mktemp("whole"), ["web"])
+    write_corpus(config, KILLED_PARTS)
+    dedup.run(config)
+    return fingerprint(config)
+
+
 @pytest.mark.parametrize(
     "point",
     [
@@ -258,13 +271,10 @@ class KilledError(Exception):
     ],
 )
 def test_a_killed_run_goes_on_and_ends_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fingerprint_of_a_whole_run: str, point: str
 ) -> None:
-    parts = in_parts([*near_pages(4, 3), Doc(page(2, 152), "again")], 2, seed=1)
-    whole, killed = (corpus_config(tmp_path / name, ["web"]) for name in ("whole", "killed"))
-    for config in (whole, killed):
-        write_corpus(config, parts)
-    dedup.run(whole)
+    config = corpus_config(tmp_path, ["web"])
+    write_corpus(config, KILLED_PARTS)
     module, _, name = point.rpartition(".")
     function = getattr(importlib.import_module(module), name)
     calls = []
@@ -278,10 +288,10 @@ def test_a_killed_run_goes_on_and_ends_the_same(
     with monkeypatch.context() as patch:
         patch.setattr(point, dies_at_the_second_call)
         with pytest.raises((KilledError, RuntimeError)):
-            dedup.run(killed)
-    dedup.run(killed)
-    assert fingerprint(killed) == fingerprint(whole)
-    assert not (tmp_path / "killed" / ".work" / "dedup").exists()
+            dedup.run(config)
+    dedup.run(config)
+    assert fingerprint(config) == fingerprint_of_a_whole_run
+    assert not (tmp_path / ".work" / "dedup").exists()
 
 
 def test_what_a_killed_run_under_another_recipe_left_is_removed(
@@ -324,7 +334,7 @@ def test_verified_pairs_are_not_verified_again(
     assert fingerprint(config) == fingerprint(dedup_of(tmp_path / "b", changed))
 
 
-@pytest.mark.parametrize("threshold", [0.5, 0.75, 0.85, 0.95])
+@pytest.mark.parametrize("threshold", [0.5, 0.85])
 def test_another_threshold_gives_what_a_first_run_gives(tmp_path: Path, threshold: float) -> None:
     docs = near_pages(8, 4)
     config = with_dedup(dedup_of(tmp_path / "a", docs), threshold=threshold)
