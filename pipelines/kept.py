@@ -18,6 +18,7 @@ from pipelines.annotate import signals_stage
 from pipelines.config import CorpusConfig
 from pipelines.ingest import document_parts
 from pipelines.recipes import source_recipe
+from pipelines.stages import require
 from storage import commit, tables
 from storage.commit import PartMarker
 from storage.errors import UserError
@@ -68,6 +69,7 @@ class KeptBatch:
 
 def kept_parts(config: CorpusConfig) -> list[KeptPart]:
     """All parts with final decisions, by name. Raises UserError when a part lacks them."""
+    require(config, FINAL, "dedup")
     documents = document_parts(config)
     final = _markers(config, FINAL)
     edits = {

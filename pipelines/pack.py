@@ -225,7 +225,7 @@ def _finish(
     manifest.write_manifest(result)
     _remove_others(config, shards)
     objects.delete_tree(config.path(".work", STAGE))
-    seconds = {"scatter": sum(marker.seconds["scatter"] for marker in scattered)}
+    seconds = {"scatter": sum(sum(marker.seconds.values()) for marker in scattered)}
     totals = dict(packed) | {name: counts[name] for name in ("docs", "tokens")}
     done = PartMarker(STAGE, SUMMARY, recipe, counts=totals, seconds=seconds)
     commit.write_marker(config.output, done)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,15 +37,13 @@ class ScatterParts:
     """Folder of the work objects."""
 
     def __call__(self, task: Task) -> Iterator[PartMarker]:
-        started = time.perf_counter()
         path = self.config.path(tokenizer.FILE)
         encoder = Encoder(parse_tokenizer(objects.read(path).decode(), path), self.engine)
         counts: Counter[str] = Counter(kept=0, packed=0, empty=0, text_bytes=0)
         with ScatterWriter(work_path(self.work, task.part)) as writer:
             for fields in task.payload["parts"]:
                 self._scatter(KeptPart.from_json(fields), encoder, writer, counts)
-        seconds = {"scatter": time.perf_counter() - started}
-        yield PartMarker(STAGE, task.part, task.recipe_id, counts=dict(counts), seconds=seconds)
+        yield PartMarker(STAGE, task.part, task.recipe_id, counts=dict(counts))
 
     def _scatter(
         self, part: KeptPart, encoder: Encoder, writer: ScatterWriter, counts: Counter[str]

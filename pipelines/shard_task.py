@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,20 +36,17 @@ class WriteShards:
         bounds = [number * END // num_shards for number in range(first, last + 2)]
         reader = RangeReader(list(self.paths), stratum, bounds[0], bounds[-1])
         for number in range(first, last + 1):
-            started = time.perf_counter()
             part = shard_part(stratum, number)
             if commit.is_finished(self.config.output, STAGE, part, task.recipe_id):
                 continue
             low, high = bounds[number - first], bounds[number - first + 1]
             documents = reader.read(low, high, np.dtype(self.dtype))
             if documents:
-                yield self._write(part, task.recipe_id, documents, started)
+                yield self._write(part, task.recipe_id, documents)
             else:  # a range that large documents leave empty
                 yield PartMarker(STAGE, part, task.recipe_id)
 
-    def _write(
-        self, part: str, recipe: str, documents: list[ShardDocument], started: float
-    ) -> PartMarker:
+    def _write(self, part: str, recipe: str, documents: list[ShardDocument]) -> PartMarker:
         prefix = self.config.path(shard_path(part))
         with ShardWriter(prefix, np.dtype(self.dtype), self.config.pack.block_bytes) as writer:
             for document in documents:
@@ -62,8 +58,7 @@ class WriteShards:
             "tokens": stats.tokens,
             "text_bytes": stats.text_bytes,
         }
-        seconds = {"shards": time.perf_counter() - started}
-        return PartMarker(STAGE, part, recipe, _written(part, stats), counts, seconds)
+        return PartMarker(STAGE, part, recipe, _written(part, stats), counts)
 
 
 def shard_part(stratum: Stratum, number: int) -> str:

@@ -10,6 +10,8 @@ import pyarrow as pa
 from filters import groups, hashing
 from filters.edits import apply_edits
 from pipelines.config import CorpusConfig, PackConfig, SourceConfig, TokenizerConfig
+from pipelines.recipes import source_recipe
+from pipelines.stages import FINISHED
 from storage import commit, tables
 from storage.addresses import doc_ids, part_name
 from storage.commit import PartMarker, WrittenObject
@@ -27,8 +29,8 @@ class Doc:
     language: str = "en"
     record: str = ""
     cut: tuple[int, int] | None = None
-    """Bytes that the editor `c4` takes out."""
-    survivor: int = 0
+    """Bytes that the editor of the recipe `c4` takes out."""
+    survivor: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def write_corpus(output: Path, docs: list[Doc], part_docs: int = 7, **pack: obje
         for part, first in enumerate(range(0, len(mine), part_docs)):
             rows = mine[first : first + part_docs]
             _write_part(corpus, source, unit, part, rows)
+    commit.write_marker(corpus.config.output, PartMarker(FINISHED, "decisions/final", "r"))
     return corpus
 
 
@@ -81,10 +84,10 @@ def _write_part(corpus: Corpus, source: str, unit: int, part: int, docs: list[Do
     stored = documents.combine_chunks().to_batches()[0]
     _signals(corpus, name, "text", groups.text_group().compute(stored))
     view = documents
-    if source == "web":
-        signals, _ = groups.editor("c4").compute(stored)
-        _signals(corpus, name, "c4", signals)
-        _table(corpus, "signals/c4", name, "edits/c4", edits)
+    for editor in source_recipe(corpus.config, source).editors:
+        signals, _ = editor.compute(stored)
+        _signals(corpus, name, editor.name, signals)
+        _table(corpus, f"signals/{editor.name}", name, f"edits/{editor.name}", edits)
         text = apply_edits(documents["text"].combine_chunks(), edits)
         view = documents.set_column(1, "text", text)
     batch = view.combine_chunks().to_batches()[0]
@@ -125,15 +128,16 @@ def _edit(row: int, doc: Doc) -> dict[str, object]:
 
 
 def _final(doc_id: int, doc: Doc) -> dict[str, object]:
+    survivor = doc_id if doc.survivor is None else doc.survivor
     return {
         "doc_id": doc_id,
         "kept": not doc.reason,
         "reason": doc.reason,
         "stage": "fuzzy" if doc.reason else "",
         "split": doc.split,
-        "cluster": doc.survivor or doc_id,
-        "survivor": doc.survivor or doc_id,
-        "similarity": 0.9 if doc.survivor else 0.0,
+        "cluster": survivor,
+        "survivor": survivor,
+        "similarity": 0.9 if survivor != doc_id else 0.0,
     }
 
 
