@@ -250,7 +250,7 @@ def main() -> None:
 
 
 def _quiet_logging() -> None:
-    """Warnings as plain lines; without Beam's note, at every import, on clients nobody asked for."""
+    """Warnings as plain lines; without Beam's note at every import that clients are missing."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     for handler in logging.getLogger().handlers:
         handler.addFilter(lambda record: "apitools not found" not in record.msg)

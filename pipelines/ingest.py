@@ -180,7 +180,7 @@ class IngestUnit:
 def _sampled(share: float, path: str, record: RawRecord) -> RawRecord:
     if share >= 1:
         return record
-    if xxhash.xxh3_64_intdigest(f"{path}#{record.offset}") < share * 2**64:
+    if xxhash.xxh3_64_intdigest(f"{path}#{record.offset}".encode()) < share * 2**64:
         return record
     return RawRecord(record.offset, lambda: Skip("not_sampled"))
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from filters.rules import Decisions, RecipeError, Rule, check_signals, evaluate
 from pipelines import annotate
@@ -137,7 +136,7 @@ def _source(part: PartMarker) -> str:
 
 
 def _counts(decisions: pa.Table, marginal: dict[str, int]) -> dict[str, int]:
-    dropped = pc.value_counts(decisions.filter(decisions["drop"])["reason"]).to_pylist()
+    dropped = decisions.filter(decisions["drop"])["reason"].value_counts().to_pylist()
     by_reason = {DROP_PREFIX + one["values"]: one["counts"] for one in dropped}
     alone = {MARGINAL_PREFIX + name: count for name, count in marginal.items()}
     kept = len(decisions) - sum(by_reason.values())

@@ -152,8 +152,9 @@ def write_table(
     metadata: dict[str, str] | None = None,
 ) -> TableStats:
     """Writes `rows` as one object and returns its rows, bytes and content digest."""
+    batches = rows.to_batches() if isinstance(rows, pa.Table) else rows  # pyright: ignore
     with TableWriter(path, schema, metadata) as writer:
-        for batch in rows.to_batches() if isinstance(rows, pa.Table) else rows:
+        for batch in batches:
             writer.write(batch)
     return writer.stats
 
