@@ -197,7 +197,7 @@ def _table_lines(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
     numbers = ["shards", "documents", "tokens", "text_bytes", "bytes"]
     cells = [[*names, *numbers]]
     for row in rows:
-        cells.append([show(row[n])[:40] for n in names] + [f"{row[n]:,}" for n in numbers])
+        cells.append([printable(row[n])[:40] for n in names] + [f"{row[n]:,}" for n in numbers])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  " + "  ".join(map(_pad, line, widths)) for line in cells]
 

@@ -32,7 +32,7 @@ FILE = "tokenizer.json"
 POOL = 16
 MAX_DOCUMENT_BYTES = 1 << 20
 """Of one document in the training sample: one huge book must not be the sample."""
-CHECK_BYTES = 2 << 20
+CHECK_BYTES = 1 << 20
 CHECK_DOCUMENT_BYTES = 64 << 10
 """The engines are compared on many documents rather than on a few long ones."""
 
