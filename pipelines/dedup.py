@@ -16,6 +16,7 @@ from collections import Counter
 
 from pipelines import competing, decide, decisions, exact, fuzzy
 from pipelines.config import CorpusConfig
+from storage import commit
 
 
 def run(config: CorpusConfig) -> Counter[str]:
@@ -33,4 +34,5 @@ def run(config: CorpusConfig) -> Counter[str]:
         fuzzy.run(config, parts)
     else:
         decisions.forget(config, fuzzy.STAGE)
+        commit.delete_marker(config.output, fuzzy.SUMMARY, fuzzy.ALL)
     return decide.run(config, parts)

@@ -32,7 +32,8 @@ from storage import commit, objects, tables
 from storage.commit import PartMarker
 
 STAGE = "decisions/fuzzy"
-SUMMARY = "dedup"
+SUMMARY, ALL = "dedup", "all"
+"""Stage and part of the marker with the counts over all parts."""
 VERSION = 1
 NEAR_DUPLICATE, NEAR_VALIDATION = "near_duplicate", "near_validation"
 BYTES_PER_PAIR = 64
@@ -45,23 +46,26 @@ def run(config: CorpusConfig, parts: Sequence[Part]) -> None:
     if config.dedup.exact:
         stages.append(exact.STAGE)
     recipe = _recipe(config, stages, parts)
-    if decisions.is_finished(config, STAGE, parts, recipe):
-        return
     started = time.monotonic()
     place = Workplace.open(config, recipe)
+    decided = decisions.is_finished(config, STAGE, parts, recipe)
+    if decided and commit.is_finished(config.output, SUMMARY, ALL, recipe):
+        place.remove()
+        return
     ranking = rank_documents(config, parts, stages)
     if not decisions.is_finished(config, pair_steps.STAGE, parts, recipe):
         write_ranks(place, parts, ranking)
         band_shuffle.run_passes(config, place, parts, len(ranking.doc_ids))
         pair_steps.run(config, place, parts)
     resolution = resolve(len(ranking.doc_ids), ranked_pairs(config, parts, ranking))
+    commit.delete_marker(config.output, SUMMARY, ALL)
     for part in parts:
         num_competing = int(competing.competing_rows(config, part, stages).sum())
         fates = _decide_part(config, part, ranking, resolution)
         decisions.write_decisions(config, STAGE, part, recipe, fates, num_competing)
     counts = {"ranked": len(ranking.doc_ids), **band_shuffle.bucket_counts(place)}
     seconds = {"fuzzy": time.monotonic() - started}
-    commit.write_marker(config.output, PartMarker(SUMMARY, "all", recipe, [], counts, seconds))
+    commit.write_marker(config.output, PartMarker(SUMMARY, ALL, recipe, [], counts, seconds))
     place.remove()
 
 
