@@ -14,6 +14,10 @@ from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 REPLACEMENT = "\ufffd"
 # uchardet's guess changes little after this many bytes; text/plain has no declarations to find.
 DETECT_BYTES = 256 << 10
+# With fewer bytes above ASCII, detection of single-byte encodings is a guess (an accent in a name).
+MIN_DETECT_BYTES = 16
+_HIGH = bytes(range(0x80, 0x100))
+_MULTI_BYTE = ("gb18030", "gbk", "big5", "euc_jp", "euc_kr", "shift_jis")
 BINARY_PROBE_BYTES = 8_000
 BINARY_CONTROL_FRACTION = 0.01
 _CONTROLS = bytes({*range(0x20), 0x7F} - {*b"\t\n\v\f\r\x1b\x1a"})
@@ -73,8 +77,14 @@ def decode(data: bytes, declared: str = "") -> tuple[str, str, int]:
 
 
 def _legacy_codec(data: bytes, declared: str) -> str:
-    candidates = (declared, python_codec(detect_encoding(data, DETECT_BYTES) or ""))
-    return next((name for name in candidates if name not in ("", "utf-8")), "cp1252")
+    if declared not in ("", "utf-8"):
+        return declared
+    detected = python_codec(detect_encoding(data, DETECT_BYTES) or "")
+    if detected in ("", "utf-8"):
+        return "cp1252"
+    num_high = len(data) - len(data.translate(None, _HIGH))
+    is_guess = num_high < MIN_DETECT_BYTES and detected not in _MULTI_BYTE
+    return "cp1252" if is_guess else detected
 
 
 def python_codec(label: str) -> str:

@@ -155,12 +155,15 @@ class _Pages:
     """`</mediawiki>` was met."""
     cut_off: int | None = None
     """Offset in the reader of a page without end."""
+    begins_file: bool = False
+    """Whether the reader begins with the file, and the part too."""
     last_page: int = -1
     """Coordinate of the last page begun in this reader, -1 before the first."""
 
     def cut(self, reader: PullReader, coordinate: Callable[[int], int]) -> Iterator[RawRecord]:
         """The pages in `reader` to its end or the part's; `coordinate` maps its offsets."""
         self.cut_off, self.last_page = None, -1
+        self.begins_file = coordinate(0) == self.part.start == 0
         while tag := reader.skip_to(_PAGE, _PAGE_BYTES):
             if tag != b"<page>":
                 self.is_closed = True
@@ -184,7 +187,7 @@ class _Pages:
             if offset in self.part:
                 kind, message = reader.damage.kind, reader.damage.message
                 yield casualty(offset, f"{self.prefix}#{offset}", kind, message)
-        elif not self.is_closed and (self.last_page >= 0 or self.part.start == 0):
+        elif not self.is_closed and (self.last_page >= 0 or self.begins_file):
             # Said by the part of the last page: `</mediawiki>` itself may be cut by a stream.
             last = max(0, self.last_page)
             message = "the dump has no </mediawiki>"

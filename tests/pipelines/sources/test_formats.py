@@ -78,4 +78,6 @@ def test_a_plug_in_that_is_no_format_is_a_clear_error() -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_built_in_format_loads(name: str) -> None:
-    assert load_source(name, {}, "any").format.SUFFIXES
+    source = load_source(name, {}, "any")
+    takes_all = name == "repository"
+    assert source.takes("folder/file.unknown") == takes_all
