@@ -16,7 +16,6 @@ words that touch the cut are encoded in another way, the same way on every run.
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import os
@@ -91,15 +90,17 @@ def ordinary_vocab_size(tokenizer: dict[str, Any]) -> int:
 
 def encoding_copy(tokenizer: dict[str, Any]) -> str:
     """tokenizer.json for encoding ordinary text: no control tokens, template, cut or chance."""
-    result = copy.deepcopy(tokenizer)
     specials = manifest.special_tokens(tokenizer)
-    result["added_tokens"] = [
-        token for token in result.get("added_tokens") or [] if token["content"] not in specials
-    ]
-    result["post_processor"] = result["truncation"] = result["padding"] = None
-    result["model"].pop("dropout", None)
-    _hide(result["model"], specials)
-    return json.dumps(result, ensure_ascii=False)
+    added = tokenizer.get("added_tokens") or []
+    model = {key: value for key, value in tokenizer["model"].items() if key != "dropout"}
+    changed = {
+        "added_tokens": [token for token in added if token["content"] not in specials],
+        "post_processor": None,
+        "truncation": None,
+        "padding": None,
+        "model": _hide(model, specials),
+    }
+    return json.dumps(tokenizer | changed, ensure_ascii=False)
 
 
 class Encoder:
@@ -233,23 +234,25 @@ def _load_exact(text: str) -> EncodeBatch:
     return encode
 
 
-def _hide(model: dict[str, Any], specials: dict[str, int]) -> None:
-    """Renames control tokens within a model's vocabulary and removes the merges that make them."""
+def _hide(model: dict[str, Any], specials: dict[str, int]) -> dict[str, Any]:
+    """A model whose control tokens are renamed and whose merges do not make them."""
 
     def rename(token: str) -> str:
         return _unreachable(token) if token in specials else token
 
-    if isinstance(model["vocab"], list):
-        model["vocab"] = [[rename(token), score] for token, score in model["vocab"]]
+    vocab = model["vocab"]
+    if isinstance(vocab, list):
+        changed: dict[str, Any] = {"vocab": [[rename(token), score] for token, score in vocab]}
     else:
-        model["vocab"] = {rename(token): number for token, number in model["vocab"].items()}
+        changed = {"vocab": {rename(token): number for token, number in vocab.items()}}
     if "merges" in model:
-        pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
-        model["merges"] = [
+        pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
+        changed["merges"] = [
             [left, right]
             for left, right in pairs
             if not {left, right, left + right} & specials.keys()
         ]
+    return model | changed
 
 
 def _unreachable(token: str) -> str:

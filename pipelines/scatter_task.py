@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -100,6 +101,7 @@ def strata_of(config: CorpusConfig, batch: KeptBatch, languages: list[str] | Non
     return [Stratum(split, name) for split, name in zip(batch.splits, names, strict=True)]
 
 
+@cache
 def stratum_name(values: tuple[str, ...]) -> str:
     """`source.language`: a file name; a value that needed cleaning keeps a hash of itself."""
     return ".".join(_clean(value) for value in values)
