@@ -19,7 +19,7 @@ import jinja2
 from pipelines import report_format
 from pipelines.config import CorpusConfig, dump_config
 from pipelines.report_data import ReportData, decided_parts, gather
-from pipelines.report_funnel import STEP_NAMES, Funnel
+from pipelines.report_funnel import STAGE_TITLES, Funnel
 from pipelines.report_samples import Sample, read_samples
 from pipelines.report_times import StageTime, stage_times
 from storage import objects
@@ -51,14 +51,19 @@ class Page:
 
 def run(config: CorpusConfig) -> Report:
     """Writes report.html of a decided corpus. Raises UserError, StorageError."""
+    page = make_page(config)
+    path = config.path(REPORT)
+    objects.write(path, render(page).encode("utf-8"))
+    return Report(path, page.manifest, page.data)
+
+
+def make_page(config: CorpusConfig) -> Page:
+    """Reads all that the page shows. Raises UserError, StorageError."""
     packed = objects.exists(config.path(MANIFEST))
     manifest = load_manifest(config.output) if packed else None
     data = gather(config, manifest)
     kept, dropped = read_samples(config, [part.part for part in decided_parts(config)])
-    page = Page(config, manifest, data, stage_times(config, data.funnels), kept, dropped)
-    path = config.path(REPORT)
-    objects.write(path, render(page).encode("utf-8"))
-    return Report(path, manifest, data)
+    return Page(config, manifest, data, stage_times(config, data.funnels), kept, dropped)
 
 
 def render(page: Page) -> str:
@@ -87,7 +92,7 @@ def render(page: Page) -> str:
     return environment.get_template("report.html.j2").render(
         {one.name: getattr(page, one.name) for one in fields(page)},
         total=Funnel.total(data.funnels, "all sources"),
-        step_names=STEP_NAMES,
+        stage_titles=STAGE_TITLES,
         languages=languages[:MAX_LANGUAGES],
         num_languages=len(languages),
         lengths=data.lengths.shares(),

@@ -22,7 +22,7 @@ from pipelines.decide import STAGE as FINAL_STAGE
 from pipelines.documents_part import CASUALTY_PREFIX, SKIP_PREFIX
 from pipelines.kept import view_of
 from pipelines.registry import REGISTRY
-from pipelines.report_funnel import STEP_NAMES, Funnel, Tally
+from pipelines.report_funnel import STAGE_TITLES, Funnel, Tally
 from storage import commit, tables
 from storage.commit import PartMarker
 from storage.errors import UserError
@@ -99,7 +99,7 @@ def deciding_stages(config: CorpusConfig, funnels: Sequence[Funnel]) -> list[str
     asked |= {"exact"} if config.dedup.exact else set()
     asked |= {"fuzzy"} if config.dedup.fuzzy else set()
     dropping = {stage for funnel in funnels for stage, _ in funnel.fates.documents}
-    return [stage for stage in STEP_NAMES if stage in asked | dropping]
+    return [stage for stage in STAGE_TITLES if stage in asked | dropping]
 
 
 def _of_source(funnels: dict[str, Funnel], marker: PartMarker) -> Funnel | None:

@@ -14,15 +14,15 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-STEP_NAMES = {
-    "takedown": "not taken down",
-    "license": "licence accepted",
-    "select": "pass the quality rules",
-    "decontamination": "not in an evaluation set",
-    "exact": "no exact copy",
-    "fuzzy": "no near-duplicate",
+STAGE_TITLES = {
+    "takedown": "take-downs",
+    "license": "licences",
+    "select": "quality rules",
+    "decontamination": "decontamination",
+    "exact": "exact duplicates",
+    "fuzzy": "near-duplicates",
 }
-"""What is left after each deciding stage."""
+"""The stages that decide, in order, and what each takes out."""
 
 
 @dataclass
@@ -76,6 +76,8 @@ class Step:
     name: str
     documents: int
     num_bytes: int
+    stage: str = ""
+    """The stage that decided; "" before any has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +162,12 @@ class Funnel:
         steps = [
             Step("raw records", self.records, self.raw_bytes),
             Step("documents", left, self.stored_bytes),
-            Step("lines cut", left, left_bytes),
+            Step("without cut lines", left, left_bytes),
         ]
         for stage in stages:
             left -= self.dropped_by(stage)
             left_bytes -= _of_stage(self.fates.num_bytes, stage)
-            steps.append(Step(STEP_NAMES[stage], left, left_bytes))
+            steps.append(Step(f"after {STAGE_TITLES[stage]}", left, left_bytes, stage))
         assert left == self.kept, self
         return steps
 

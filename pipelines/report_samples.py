@@ -114,7 +114,7 @@ def _sample(config: CorpusConfig, fate: Fate, parts: dict[str, str]) -> Sample:
         mine, theirs = differing(shown.view, survivor.view)
         shown, survivor = replace(shown, pieces=mine), replace(survivor, pieces=theirs)
     signals = _signals(config, fate)
-    rules = source_rules(config, fate.source)
+    rules = [rule for rule in source_rules(config, fate.source) if applies(rule, signals)]
     readings = [read_rule(rule, signals) for rule in rules]
     return Sample(fate, shown, survivor, readings, signals)
 
@@ -194,6 +194,10 @@ def _signals(config: CorpusConfig, fate: Fate) -> Row:
             path = config.path(signals_stage(group.name), f"{fate.part}.parquet")
             signals |= read_row(path, fate.row, group.schema.names)
     return signals
+
+
+def applies(rule: Rule, signals: Row) -> bool:
+    return rule.languages is None or signals["language"] in rule.languages
 
 
 def read_rule(rule: Rule, signals: Row) -> Reading:
