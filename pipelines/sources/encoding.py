@@ -38,6 +38,8 @@ _MARKS = (
 
 def repair(text: str) -> str:
     """Replace lone surrogates (`"\\ud800"` in JSON) by U+FFFD; surrogate pairs are joined."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

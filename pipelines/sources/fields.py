@@ -100,9 +100,9 @@ def look_up(row: Mapping[str, Any], name: str) -> Any:
     """The value at a key or dotted path; None when there is none."""
     if name in row:
         return row[name]
-    head, _, rest = name.partition(".")
-    inner = row.get(head) if rest else None
-    return look_up(inner, rest) if isinstance(inner, Mapping) else None
+    head, dot, rest = name.partition(".")
+    inner = row.get(head) if dot else None
+    return look_up(inner, rest) if isinstance(inner, dict) else None
 
 
 def to_string(value: Any) -> str:
@@ -115,8 +115,11 @@ def to_string(value: Any) -> str:
 
 
 def _first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
-    found = (look_up(row, name) for name in names)
-    return next((value for value in found if value is not None), None)
+    for name in names:
+        value = look_up(row, name)
+        if value is not None:
+            return value
+    return None
 
 
 def _string(row: Mapping[str, Any], chosen: str | None, usual: Sequence[str]) -> str:
