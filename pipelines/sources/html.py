@@ -42,7 +42,7 @@ class HtmlOptions(Settings):
     """False keeps navigation, headers and footers (resiliparse only)."""
     comments: bool = False
     """Keep comment sections."""
-    max_page_bytes: int = Field(16 << 20, gt=0)
+    max_page_bytes: int = Field(default=16 << 20, gt=0)
     """Larger pages are casualties; a parsed page needs about 20 times its bytes of memory."""
 
 

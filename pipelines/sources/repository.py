@@ -72,7 +72,7 @@ _GENERATED = re.compile(
 
 
 class Options(Settings):
-    max_file_bytes: int = Field(1 << 20, gt=0)
+    max_file_bytes: int = Field(default=1 << 20, gt=0)
     """Larger files are data rather than code and are skipped."""
     keep_vendored: bool = False
     """Keep copies of other projects (node_modules, vendor)."""
