@@ -40,11 +40,10 @@ def read_lines(path: str, part: PartRange, max_line_bytes: int) -> Iterator[Line
     An uncompressed file is entered at the part's start, a compressed one is read from its
     beginning; both ways each line belongs to exactly one part.
     """
-    if codec_of(path):
-        start, chunks = 0, decoded_chunks(path)
-    else:
+    start, chunks = 0, decoded_chunks(path)
+    if part.start and not codec_of(path):
         # One byte earlier: the newline that ends the previous line tells that a line starts here.
-        start = max(0, part.start - 1)
+        start = part.start - 1
         chunks = raw_chunks(path, start)
     for line in split_lines(chunks, start, max_line_bytes):
         if part.is_past(line.offset):

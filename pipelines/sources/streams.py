@@ -16,6 +16,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal, TypeAlias
 
 import zstandard
@@ -90,10 +91,13 @@ def raw_chunks(path: str, start: int = 0) -> Iterator[bytes]:
 
 def decoded_chunks(path: str) -> Iterator[bytes]:
     """The decompressed bytes of `path`; raises DamagedStreamError after the last good ones."""
-    codec = codec_of(path)
+    chunks = raw_chunks(path)
+    first = next(chunks, b"")
+    codec = sniff(first)
     if codec == "lz4":
-        return _lz4_chunks(path)
-    return decompress(raw_chunks(path), codec)
+        yield from _lz4_chunks(path)
+    elif first:
+        yield from decompress(chain([first], chunks), codec)
 
 
 def read_decoded(path: str, max_bytes: int) -> bytes:
