@@ -76,7 +76,8 @@ def token_rows(documents: pa.RecordBatch, tokens: Tokens) -> pa.RecordBatch:
     hashes = hashing.compute(documents)
     content_hash = hashes.column("content_hash")
     offsets = np.concatenate([[0], np.cumsum(tokens.lengths)]) * tokens.ids.itemsize
-    data = pa.py_buffer(np.ascontiguousarray(tokens.ids.astype(tokens.ids.dtype.newbyteorder("<"))))
+    little = tokens.ids.dtype.newbyteorder("<")
+    data = pa.py_buffer(np.ascontiguousarray(tokens.ids, little))
     ids = pa.LargeBinaryArray.from_buffers(
         pa.large_binary(), len(tokens.lengths), [None, pa.py_buffer(offsets.astype("<i8")), data]
     )
