@@ -6,11 +6,13 @@ on the corpus and the settings alone, so they are scored once per run and kept i
 """
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from storage import objects
 from storage.manifest import CorpusManifest
+from storage.shards import BlockCorrupt
 from training.baselines import BaselineScore, score_baselines
 from training.config import TrainConfig
 from training.metrics import bits_per_byte
@@ -30,16 +32,21 @@ class ComparedLoss:
     loss: float
     perplexity: float
     bits_per_byte: float
-    unigram_loss: float
-    unigram_bits_per_byte: float
-    bigram_loss: float
-    bigram_bits_per_byte: float
+    unigram_loss: float | None
+    """None where the baselines could not be counted."""
+    unigram_bits_per_byte: float | None
+    bigram_loss: float | None
+    bigram_bits_per_byte: float | None
 
 
 def baseline_scores(
     config: TrainConfig, corpus: CorpusManifest, strips: Sequence[ValidationStrip]
 ) -> list[BaselineScore]:
-    """The baselines of a run: from its output folder, or counted now and stored there."""
+    """The baselines of a run: from its output folder, or counted now and stored there.
+
+    Empty when a training block is damaged and the stream's policy is to go on without it: a
+    comparison must not end a run that the damage does not end. Else raises BlockCorrupt.
+    """
     path = objects.join(config.output, BASELINES)
     identity = {
         "corpus": corpus.fingerprint,
@@ -50,7 +57,13 @@ def baseline_scores(
         stored = json.loads(objects.read(path))
         if stored["identity"] == identity:
             return [BaselineScore(**score) for score in stored["scores"]]
-    scores = score_baselines(corpus, strips, config.validation.baseline_tokens)
+    try:
+        scores = score_baselines(corpus, strips, config.validation.baseline_tokens)
+    except BlockCorrupt as error:
+        if config.stream.on_damage == "stop":
+            raise
+        warnings.warn(f"no unigram and bigram models beside the loss: {error}", stacklevel=2)
+        return []
     stored = {"identity": identity, "scores": [asdict(score) for score in scores]}
     objects.write(path, (json.dumps(stored, indent=1) + "\n").encode())
     return scores
@@ -60,11 +73,12 @@ def compare(
     losses: Sequence[StratumLoss], baselines: Sequence[BaselineScore]
 ) -> list[ComparedLoss]:
     """Rows in the order of `losses`, whose last one is the total."""
-    by_stratum = {score.stratum: score for score in [*baselines, _total(baselines)]}
-    return [_compare_one(loss, by_stratum[loss.stratum]) for loss in losses]
+    scores = [*baselines, _total(baselines)] if baselines else []
+    by_stratum = {score.stratum: score for score in scores}
+    return [_compare_one(loss, by_stratum.get(loss.stratum)) for loss in losses]
 
 
-def _compare_one(loss: StratumLoss, score: BaselineScore) -> ComparedLoss:
+def _compare_one(loss: StratumLoss, score: BaselineScore | None) -> ComparedLoss:
     return ComparedLoss(
         stratum=loss.stratum,
         num_tokens=loss.num_tokens,
@@ -72,10 +86,10 @@ def _compare_one(loss: StratumLoss, score: BaselineScore) -> ComparedLoss:
         loss=loss.loss,
         perplexity=loss.perplexity,
         bits_per_byte=loss.bits_per_byte,
-        unigram_loss=score.unigram_nll / loss.num_tokens,
-        unigram_bits_per_byte=bits_per_byte(score.unigram_nll, loss.num_bytes),
-        bigram_loss=score.bigram_nll / loss.num_tokens,
-        bigram_bits_per_byte=bits_per_byte(score.bigram_nll, loss.num_bytes),
+        unigram_loss=score and score.unigram_nll / loss.num_tokens,
+        unigram_bits_per_byte=score and bits_per_byte(score.unigram_nll, loss.num_bytes),
+        bigram_loss=score and score.bigram_nll / loss.num_tokens,
+        bigram_bits_per_byte=score and bits_per_byte(score.bigram_nll, loss.num_bytes),
     )
 
 
@@ -99,8 +113,8 @@ def format_table(rows: Sequence[ComparedLoss]) -> str:
             f"{row.loss:.3f}",
             f"{row.perplexity:,.1f}",
             f"{row.bits_per_byte:.3f}",
-            f"{row.bigram_loss:.3f}",
-            f"{row.unigram_loss:.3f}",
+            _three_digits(row.bigram_loss),
+            _three_digits(row.unigram_loss),
         ]
         for row in rows
     ]
@@ -109,3 +123,7 @@ def format_table(rows: Sequence[ComparedLoss]) -> str:
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
         for line in [head, *lines]
     )
+
+
+def _three_digits(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"

@@ -6,6 +6,7 @@ position, not a whole pass. Sampling is temperature, then top-k, then top-p (nuc
 arXiv:1904.09751), with a generator of its own: the same seed gives the same text.
 """
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -68,7 +69,15 @@ def run(
     new_ids = continue_ids(
         model.decoder, ids, max_tokens, sampling, generator, separator_id, model.vocabulary.num_ids
     )
-    return tokenizer.decode([*ids[1:], *new_ids])
+    return _without_controls(tokenizer.decode([*ids[1:], *new_ids]))
+
+
+def _without_controls(text: str) -> str:
+    """Control characters shown as U+FFFD: a model may have learned terminal escapes."""
+    return "".join(
+        "\ufffd" if unicodedata.category(char) == "Cc" and char not in "\n\t" else char
+        for char in text
+    )
 
 
 @torch.inference_mode()

@@ -47,7 +47,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             logits = states[rows] @ projection.T
             log_probabilities = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
             picked = log_probabilities.gather(-1, labels[rows, None])
-            total -= picked.squeeze(-1) @ weights[rows]
+            # No dot product here: autocast would round the loss to bfloat16.
+            total -= (picked.squeeze(-1) * weights[rows]).sum()
             if hidden_grad is not None and head_grad is not None:
                 residual = log_probabilities.exp_()
                 residual.scatter_add_(-1, labels[rows, None], torch.full_like(picked, -1.0))

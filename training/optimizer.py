@@ -26,10 +26,11 @@ class OptimizerConfig(Settings):
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.1, ge=0, lt=1)
-    """AdamW's decay of matrices; with Muon, that of the hidden matrices."""
+    """AdamW's, of matrices that are not embeddings."""
     muon_learning_rate: float = Field(default=0.02, gt=0, lt=1)
     """Peak rate of Muon, for the hidden matrices."""
     muon_momentum: float = Field(default=0.95, ge=0, lt=1)
+    muon_weight_decay: float = Field(default=0.01, ge=0, lt=1)
 
 
 def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
@@ -54,7 +55,7 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimize
         muon = Muon(
             hidden,
             lr=config.muon_learning_rate,
-            weight_decay=config.weight_decay,
+            weight_decay=config.muon_weight_decay,
             momentum=config.muon_momentum,
         )
         optimizers = [muon, _adamw([{"params": others, "weight_decay": 0.0}], config)]

@@ -70,7 +70,7 @@ class Reporter:
         self._journal.record("validation", step, strata)
         if rows:
             total = rows[-1]
-            self._validation = f"  validation {total.loss:.3f} (bigram {total.bigram_loss:.3f})"
+            self._validation = f"  validation {total.loss:.3f}"
 
     def event(self, kind: str, step: int, values: dict[str, object]) -> None:
         self._journal.record(kind, step, values)

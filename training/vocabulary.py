@@ -16,7 +16,15 @@ from storage.errors import ConfigError
 from storage.manifest import CorpusManifest, TokenizerEntry, encoding_hash
 from storage.objects import ObjectNotFound
 
-SEPARATORS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "[SEP]")
+SEPARATORS = (
+    "<|endoftext|>",
+    "<|eos|>",
+    "<|end_of_text|>",
+    "</s>",
+    "<eos>",
+    "[EOS]",
+    "[SEP]",
+)
 """Names by which tokenizers know the end of a document, the first present one is taken."""
 
 

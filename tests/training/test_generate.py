@@ -89,6 +89,11 @@ def test_a_control_token_in_the_prompt_is_ordinary_text(run: str):
     assert text.startswith("<|endoftext|>")
 
 
+def test_terminal_escapes_are_shown_not_sent(run: str):
+    text = generate.run(run, "the\x1b[31m\tcat\n", max_tokens=1)
+    assert text.startswith("the\ufffd[31m\tcat\n")
+
+
 def test_a_prompt_beyond_the_context_is_refused(run: str):
     with pytest.raises(ConfigError, match="more than the 16 positions"):
         generate.run(run, "the cat sees a dog", max_tokens=30)

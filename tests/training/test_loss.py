@@ -23,6 +23,26 @@ def test_value_and_gradients_are_those_of_whole_logits(monkeypatch, chunk_logits
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
+def test_autocast_rounds_the_logits_and_nothing_after_them():
+    torch.manual_seed(0)
+    hidden = torch.randn(200, 16, requires_grad=True)
+    head = torch.randn(29, 16, requires_grad=True)
+    labels, weights = torch.randint(0, 29, (200,)), torch.rand(200)
+    logits = (hidden.bfloat16() @ head.bfloat16().T).float()
+    expected = (F.cross_entropy(logits, labels, reduction="none") * weights).sum()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = linear_cross_entropy(hidden, head, labels, weights)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    for one, other in zip(
+        torch.autograd.grad(found, (hidden, head)),
+        torch.autograd.grad(expected, (hidden, head)),
+        strict=True,
+    ):
+        assert one.dtype == torch.float32
+        assert (one - other).norm() < 0.01 * other.norm()
+
+
 def test_weight_zero_takes_part_in_nothing():
     torch.manual_seed(0)
     hidden, head = torch.randn(6, 8, requires_grad=True), torch.randn(11, 8)

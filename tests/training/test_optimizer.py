@@ -56,7 +56,7 @@ def test_muon_update_is_nearly_orthogonal():
     model = model_with_gradients()
     weight = first_block(model).mlp.gate_proj.weight
     before = weight.detach().clone()
-    config = OptimizerConfig(name="muon", muon_learning_rate=0.1, weight_decay=0.0)
+    config = OptimizerConfig(name="muon", muon_learning_rate=0.1, muon_weight_decay=0.0)
     for optimizer in build_optimizers(model, config):
         optimizer.step()
     scale = 0.1 * (weight.shape[0] / weight.shape[1]) ** 0.5

@@ -8,10 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from storage.errors import ConfigError
+from storage.objects import StorageError
+from storage.shards import BlockCorrupt
+from tests.training.corpora import flip_byte
 from tests.training.runs import SETTINGS, losses, records, text_corpus, train_config, train_file
 from training.checkpoint import CheckpointError, complete_steps, load_checkpoint, newest_checkpoint
 from training.evaluate import evaluate
@@ -93,6 +97,7 @@ def test_a_run_learns_and_can_be_read_in_its_folder(folder: Path):
     result = train(config)
     total = result.validation[-1]
     assert [row.stratum for row in result.validation] == ["pets", "wild", "total"]
+    assert total.unigram_loss is not None
     assert total.loss < total.unigram_loss - 0.5
     assert result.num_tokens <= 60 * 8 * 16
     assert evaluate(config) == result.validation
@@ -199,8 +204,6 @@ def test_a_capped_mixture_ends_a_run(folder: Path):
 
 class TestErrors:
     def test_no_corpus(self, tmp_path: Path):
-        from storage.objects import StorageError
-
         with pytest.raises(StorageError, match="no packed corpus at"):
             train(train_config(tmp_path))
 
@@ -233,6 +236,28 @@ class TestErrors:
         with pytest.raises(TrainingError, match=r"loss is nan at step 1: lower optimizer"):
             train(train_config(folder))
         assert complete_steps(str(folder / "run")) == []
+
+
+def test_a_damaged_block_is_given_up_alike_after_a_resumption(tmp_path: Path, packed: Path):
+    shutil.copytree(packed, tmp_path / "corpus")
+    shard = tmp_path / "corpus" / "shards" / "train" / "pets-00000.tar"
+    flip_byte(shard, int(np.load(shard.with_suffix(".blocks.npy"))[3]["offset"]) + 700)
+    stream = {**SETTINGS["stream"], "on_damage": "quarantine"}
+    with pytest.warns(UserWarning, match="no unigram and bigram models"):
+        result = train(train_config(tmp_path, num_steps=40, stream=stream))
+    assert result.validation[-1].bigram_loss is None
+    assert "n/a" in summary(result)
+    [given_up] = records(tmp_path / "run", "quarantine")
+    assert given_up["shard"] == "shards/train/pets-00000.tar"
+    assert load_checkpoint(result.checkpoint).state["stream"]["quarantine"]
+    expected = losses(tmp_path / "run")
+    for step in complete_steps(str(tmp_path / "run"))[1:]:
+        shutil.rmtree(tmp_path / "run" / "checkpoints" / f"step-{step:08d}")
+    with pytest.warns(UserWarning, match="no unigram and bigram models"):
+        train(train_config(tmp_path, num_steps=40, stream=stream))
+    assert losses(tmp_path / "run") == expected
+    with pytest.raises(BlockCorrupt, match=r"pets-00000\.tar: block at byte \d+ is damaged"):
+        train(train_config(tmp_path, output="strict"))
 
 
 def test_checkpoints_hold_the_position_in_the_stream(folder: Path):

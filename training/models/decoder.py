@@ -107,7 +107,7 @@ class Attention(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.head_dim = config.head_dim
-        self.grouped = config.num_key_value_heads != config.num_attention_heads
+        self.num_groups = config.num_attention_heads // config.num_key_value_heads
         query_size = config.num_attention_heads * config.head_dim
         key_size = config.num_key_value_heads * config.head_dim
         self.q_proj = nn.Linear(config.hidden_size, query_size, bias=False)
@@ -136,13 +136,19 @@ class Attention(nn.Module):
         queries, keys = rotate(queries, *rotary), rotate(keys, *rotary)
         if cache is not None:
             keys, values = cache.append(keys, values)
+        grouped = self.num_groups > 1
+        if grouped and mask is not None:
+            # CUDA's kernels that take a mask do not group heads; torch would fall back to the
+            # one that holds all scores.
+            keys, values = (y.repeat_interleave(self.num_groups, 1) for y in (keys, values))
+            grouped = False
         out = F.scaled_dot_product_attention(
             queries,
             keys,
             values,
             attn_mask=mask,
             is_causal=mask is None and queries.shape[2] > 1,
-            enable_gqa=self.grouped,
+            enable_gqa=grouped,
         )
         return self.o_proj(out.transpose(1, 2).flatten(2))
 
