@@ -44,7 +44,7 @@ class Corpus:
         return {doc_id: doc for doc_id, doc in self.docs.items() if not doc.reason}
 
 
-def make_config(output: Path, **pack: object) -> CorpusConfig:
+def make_config(output: Path | str, **pack: object) -> CorpusConfig:
     sources = [
         SourceConfig(name="web", format="jsonl", paths=["raw"], recipe=["c4"]),
         SourceConfig(name="books", format="text", paths=["raw"]),
@@ -58,7 +58,7 @@ def make_config(output: Path, **pack: object) -> CorpusConfig:
     )
 
 
-def write_corpus(output: Path, docs: list[Doc], part_docs: int = 7, **pack: object) -> Corpus:
+def write_corpus(output: Path | str, docs: list[Doc], part_docs: int = 7, **pack: object) -> Corpus:
     """Documents of each source in parts of `part_docs`, unit 0 for web and 1 for books."""
     corpus = Corpus(make_config(output, **pack))
     for unit, source in enumerate(("web", "books")):

@@ -65,11 +65,11 @@ def view(doc: Doc) -> str:
     return (data[: doc.cut[0]] + data[doc.cut[1] :]).decode() if doc.cut else doc.text
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def contents(folder: Path | str) -> dict[str, bytes]:
     """Every file of the packed corpus but markers, whose seconds differ."""
     names = ("shards/", "manifest.json", "shards.parquet", "tokenizer.json")
     return {
-        path: Path(info.path).read_bytes()
+        path: objects.read(info.path)
         for info in objects.list_objects(str(folder))
         if (path := info.path[len(str(folder)) + 1 :]).startswith(names)
     }
@@ -163,6 +163,14 @@ def test_a_changed_decision_packs_again(tmp_path: Path) -> None:
     second = run_pack(corpus)
     assert second.fingerprint != first.fingerprint
     assert len(texts_of(corpus)) == sum(bool(view(doc)) for doc in corpus.kept.values())
+
+
+def test_local_and_s3_give_equal_bytes(tmp_path: Path, s3_bucket: str) -> None:
+    local = write_corpus(tmp_path, make_docs())
+    remote = write_corpus(f"{s3_bucket}/corpus", make_docs())
+    assert run_pack(local).fingerprint == run_pack(remote).fingerprint
+    assert contents(tmp_path) == contents(f"{s3_bucket}/corpus")
+    assert not list(objects.list_objects(f"{s3_bucket}/corpus/.work"))
 
 
 def test_a_killed_pack_goes_on(tmp_path: Path, monkeypatch) -> None:
