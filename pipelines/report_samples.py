@@ -107,7 +107,7 @@ def read_samples(config: CorpusConfig, parts: Sequence[str]) -> tuple[list[Sampl
 def _sample(config: CorpusConfig, fate: Fate, parts: dict[str, str]) -> Sample:
     shown = _show(config, fate.part, fate.row)
     survivor = None
-    if fate.reason and fate.survivor not in (0, fate.doc_id):
+    if fate.survivor != fate.doc_id:
         unit, number, row = unpack_doc_id(fate.survivor)
         survivor = _show(config, parts[part_name(unit, number)], row)
     if survivor is not None:
@@ -136,11 +136,13 @@ def _show(config: CorpusConfig, part: str, row: int) -> Shown:
 def read_row(path: str, row: int, columns: list[str]) -> Row:
     """One row of a table; reads the row group that holds it."""
     with tables.open_table(path) as parquet:
+        first = 0
         for group in range(parquet.num_row_groups):
-            num_rows = parquet.metadata.row_group(group).num_rows
-            if row < num_rows:
-                return parquet.read_row_group(group, columns).slice(row, 1).to_pylist()[0]
-            row -= num_rows
+            last = first + parquet.metadata.row_group(group).num_rows
+            if row < last:
+                rows = parquet.read_row_group(group, columns)
+                return rows.slice(row - first, 1).to_pylist()[0]
+            first = last
     raise AssertionError(f"{path} has no row {row}: it is not aligned with its documents")
 
 
@@ -166,10 +168,9 @@ def cut_pieces(text: bytes, spans: Sequence[tuple[int, int, str]]) -> Iterator[P
 
 
 def shortened(pieces: Iterator[Piece], max_chars: int) -> Iterator[Piece]:
+    """The first `max_chars` characters; no piece after them is asked for."""
     left = max_chars
-    for piece in pieces:
-        if not left:
-            return
+    while left and (piece := next(pieces, None)):
         yield piece._replace(text=piece.text[:left])
         left -= len(piece.text[:left])
 
