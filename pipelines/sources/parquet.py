@@ -1,8 +1,8 @@
 """Parquet: one document per row, with the field names of JSON Lines.
 
-Only the columns that can matter are read, a few megabytes of a row group at a time. A row group
-starts at the first byte of its first page, which makes row groups the units that parts are cut
-into. A file without a readable footer, or a row group whose pages are damaged, is one casualty.
+Only the columns that can matter are read, a few megabytes of a row group at a time. Parts are cut
+between row groups. A file without a readable footer is one casualty, and so is what is left of a
+row group behind a damaged page.
 
 Address: `path#row=n`, counted from the start of the file.
 """
@@ -56,11 +56,12 @@ def read(
     with objects.open_read(path) as source:
         try:
             file = pq.ParquetFile(source)
-        except _READ_ERRORS as error:
+            names = file.schema_arrow.names
+        except (*_READ_ERRORS, UnicodeDecodeError) as error:
             if 0 in part:
                 yield casualty(0, record_prefix, "corrupt", f"no Parquet footer: {error}")
             return
-        columns = _columns(file.schema_arrow, options, path)
+        columns = _columns(names, options, path)
         for group in _row_groups(file.metadata, size):
             if group.offset in part:
                 yield from _read_group(
@@ -68,38 +69,37 @@ def read(
                 )
 
 
-def _columns(schema: pa.Schema, options: Options, path: str) -> list[str]:
+def _columns(columns: list[str], options: Options, path: str) -> list[str]:
     """Top-level columns that hold a field. Raises ConfigError when none holds the text."""
     text = [options.text_field] if options.text_field else list(TEXT)
-    if not any(_top_level(name, schema) for name in text):
+    if not any(_top_level(name, columns) for name in text):
         raise ConfigError(
             f"{path} has no column {' or '.join(map(repr, text))} "
-            f"(it has {', '.join(schema.names[:20])}); name it with text_field"
+            f"(it has {', '.join(columns[:20])}); name it with text_field"
         )
-    found = (_top_level(name, schema) for name in options.names())
+    found = (_top_level(name, columns) for name in options.names())
     return sorted({name for name in found if name})
 
 
-def _top_level(name: str, schema: pa.Schema) -> str:
-    return next((top for top in (name, name.partition(".")[0]) if top in schema.names), "")
+def _top_level(name: str, columns: list[str]) -> str:
+    return next((top for top in (name, name.partition(".")[0]) if top in columns), "")
 
 
-def _row_groups(metadata: pq.FileMetaData, size: int) -> list[_RowGroup]:
-    """All row groups by offset; a footer that lies about offsets still places each in the file."""
-    groups: list[_RowGroup] = []
-    first_row = 0
-    for index in range(metadata.num_row_groups):
-        group = metadata.row_group(index)
-        starts = [_first_page(group.column(i)) for i in range(group.num_columns)]
-        offset = min(max(0, min(starts, default=0)), max(0, size - 1))
-        groups.append(_RowGroup(offset, index, first_row, group.num_rows, group.total_byte_size))
+def _row_groups(metadata: pq.FileMetaData, size: int) -> Iterator[_RowGroup]:
+    """The row groups in order, spread over the bytes of the file in proportion to their size.
+
+    Their true offsets stand in the column metadata, but pyarrow aborts the process when those are
+    damaged; and any placing that all parts agree on will do.
+    """
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    sizes = [max(1, group.total_byte_size) for group in groups]
+    total = sum(sizes)
+    first_row = position = 0
+    for index, (group, num_bytes) in enumerate(zip(groups, sizes, strict=True)):
+        offset = size * position // total
+        yield _RowGroup(offset, index, first_row, group.num_rows, num_bytes)
         first_row += group.num_rows
-    return sorted(groups, key=lambda group: (group.offset, group.index))
-
-
-def _first_page(column: pq.ColumnChunkMetaData) -> int:
-    pages = (column.dictionary_page_offset, column.data_page_offset)
-    return min(page for page in pages if page is not None)
+        position += num_bytes
 
 
 def _read_group(
