@@ -6,21 +6,27 @@ transformers) stay inside the commands that need them.
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+
+from storage.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from pipelines.config import CorpusConfig
 
 app = typer.Typer(
     help="Tilth turns raw corpora into trained models.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+INTERRUPTED = 130
+"""What typer returns after Ctrl-C."""
 BEAM = {"allow_extra_args": True}
 """Commands that hand flags after `--` to Beam."""
 
@@ -185,7 +191,10 @@ def train(path: TrainFile, values: SetValues = None) -> None:
     from training import trainer
     from training.config import load_train_config
 
-    trainer.train(load_train_config(path, values or []))
+    result = trainer.train(load_train_config(path, values or []))
+    print(trainer.summary(result))
+    if not result.is_finished:
+        raise UserError(f"stopped after step {result.num_steps}; the same command goes on")
 
 
 @app.command()
@@ -234,26 +243,45 @@ def export(
     print(export.run(checkpoint, folder))
 
 
-def main() -> None:
-    """Runs a command; a user's mistake ends in one line on stderr, not in a traceback."""
-    from storage.errors import ConfigError, UserError
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command and returns its exit code.
 
+    A user's mistake ends in one line on stderr, not in a traceback.
+    """
     _quiet_logging()
+    _show_what_cannot_be_encoded()
     try:
-        app()
-    except ConfigError as error:
-        _fail(error, 2)
+        code = app(
+            arguments or sys.argv[1:] or ["--help"], prog_name="tilth", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except typer.BadParameter as error:
+        return _fail(error.format_message(), 2)
+    except (typer.TyperException, ConfigError) as error:
+        return _fail(error, 2)
     except UserError as error:
-        _fail(error, 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on where it stopped", 1)
+        return _fail(error, 1)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
+        return _fail(f"cannot write to standard output: {error.strerror}", 1)
+    if code == INTERRUPTED:
+        return _fail("interrupted; the same command goes on where it stopped", 1)
+    return 0
 
 
 def _quiet_logging() -> None:
     """Warnings as plain lines; without Beam's note at every import that clients are missing."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(lambda record: "apitools not found" not in record.msg)
+        handler.addFilter(lambda record: "apitools not found" not in str(record.msg))
+
+
+def _show_what_cannot_be_encoded() -> None:
+    """A terminal that knows ASCII only gets escapes for other characters, not a failure."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _corpus(
@@ -270,10 +298,14 @@ def _slice(text: str | None):
     return Slice.parse(text) if text is not None else None
 
 
-def _fail(error: object, code: int) -> None:
-    print(f"tilth: {error}", file=sys.stderr)
-    sys.exit(code)
+def _fail(error: object, code: int) -> int:
+    """Says what went wrong; what files and settings hold cannot act on the terminal."""
+    from storage.backend import printable
+
+    lines = "\n".join(printable(line) for line in str(error).splitlines())
+    print(f"tilth: {lines}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

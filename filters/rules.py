@@ -245,6 +245,8 @@ def _parse(name: str, path: Path) -> _RecipeFile:
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         return _RecipeFile.model_validate(content)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe {name!r} cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"recipe {name!r} is not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:

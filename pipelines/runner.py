@@ -11,13 +11,26 @@ because they break promises:
 
 from __future__ import annotations
 
+import difflib
+import fcntl
+import io
 import logging
 import os
-from collections.abc import Callable
+import shlex
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from pipelines import local_worker
 from pipelines.config import RunnerConfig
 from storage.errors import ConfigError
 
@@ -41,6 +54,23 @@ def check_runner(config: RunnerConfig) -> None:
             f"runner.options = {options!r}: multi_threading and data_buffer_time_limit_ms lose "
             "data in Beam 2.77; use worker processes (runner.workers)"
         )
+    _check_flags(config.options)
+
+
+def _check_flags(flags: list[str]) -> None:
+    """Raises ConfigError for flags that Beam refuses, or would pass over with a warning."""
+    known = PipelineOptions([]).get_all_options(retain_unknown_options=True)
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):  # argparse explains itself and exits
+            given = PipelineOptions(flags).get_all_options(retain_unknown_options=True)
+    except SystemExit as error:
+        reason = complaint.getvalue().strip().rpartition("\n")[2].partition("error: ")[2]
+        raise ConfigError(f"Beam refuses {' '.join(flags)}: {reason}") from error
+    for name in sorted(given.keys() - known.keys()):
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean --{near[0]}?" if near else ""
+        raise ConfigError(f"Beam knows no flag --{name}{hint}")
 
 
 def num_workers(config: RunnerConfig, num_tasks: int, num_bytes: int) -> int:
@@ -50,14 +80,11 @@ def num_workers(config: RunnerConfig, num_tasks: int, num_bytes: int) -> int:
     return max(1, min(config.workers or os.cpu_count() or 1, num_tasks))
 
 
-def pipeline_options(config: RunnerConfig, num_tasks: int, num_bytes: int) -> PipelineOptions:
+def pipeline_options(config: RunnerConfig, workers: int) -> PipelineOptions:
     check_runner(config)
     flags = [f"--runner={config.name}", *config.options]
     if config.name == LOCAL:
-        workers = num_workers(config, num_tasks, num_bytes)
-        mode = "multi_processing" if workers > 1 else "in_memory"
-        flags += [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"]
-        flags += ["--default_sdk_harness_log_level=WARNING"]
+        flags += [f"--direct_num_workers={workers}", "--direct_running_mode=in_memory"]
     return PipelineOptions(flags)
 
 
@@ -70,5 +97,52 @@ def run_pipeline(
 ) -> None:
     """Builds and runs one pipeline to its end. `build` adds the transforms."""
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
-    with beam.Pipeline(options=pipeline_options(config, num_tasks, num_bytes)) as pipeline:
+    workers = num_workers(config, num_tasks, num_bytes)
+    options = pipeline_options(config, workers)
+    if config.name != LOCAL or workers == 1:
+        with beam.Pipeline(options=options) as pipeline:
+            build(pipeline)
+        return
+    with _worker_lock(), beam.Pipeline(_runner_of_processes(), options) as pipeline:
         build(pipeline)
+
+
+def _runner_of_processes() -> FnApiRunner:
+    """What mode multi_processing makes, with our own worker program."""
+    command = f"exec {shlex.quote(sys.executable)} -m {local_worker.__name__}"
+    return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))  # pyright: ignore
+
+
+@contextmanager
+def _worker_lock() -> Iterator[None]:
+    """Holds the lock without which local workers end; Ctrl-C lets go of it.
+
+    Otherwise Beam would wait for the workers' bundles to end before it lets Ctrl-C through.
+    """
+    descriptor, name = tempfile.mkstemp(prefix="tilth-driver-")
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.environ[local_worker.DRIVER_LOCK] = name
+    try:
+        with _on_ctrl_c(lambda: fcntl.flock(descriptor, fcntl.LOCK_UN)):
+            yield
+    finally:
+        os.close(descriptor)
+        Path(name).unlink(missing_ok=True)  # a worker may have been faster
+
+
+@contextmanager
+def _on_ctrl_c(act: Callable[[], object]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        threading.excepthook = lambda _: None  # Beam's threads report each worker that ended
+        act()
+        raise KeyboardInterrupt
+
+    earlier = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, earlier)

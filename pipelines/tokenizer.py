@@ -166,6 +166,8 @@ def _make(config: CorpusConfig, parts: list[KeptPart]) -> str:
 def _read_given(path: str) -> str:
     try:
         return objects.read(path).decode("utf-8")
+    except objects.ObjectNotFound as error:
+        raise TokenizerError(f"tokenizer.path: {error}") from error
     except UnicodeDecodeError as error:
         raise TokenizerError(f"{path} is not a readable tokenizer.json: {error}") from error
 

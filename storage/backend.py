@@ -12,8 +12,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+from storage.errors import UserError
 
-class StorageError(Exception):
+
+class StorageError(UserError):
     """Storage refused or failed. The message is one line for a user: what, where, the way out."""
 
 

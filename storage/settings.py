@@ -61,11 +61,19 @@ def set_values(values: dict[str, Any], overrides: list[str]) -> None:
         for parent in parents:
             node = _child(node, parent, override)
         if isinstance(node, list):
-            node[_index(node, last, override)] = yaml.safe_load(text)
+            node[_index(node, last, override)] = _parse_value(text, override)
         elif isinstance(node, dict):
-            node[last] = yaml.safe_load(text)
+            node[last] = _parse_value(text, override)
         else:
             raise ConfigError(f"--set {override!r}: {parents[-1]!r} is a value, it has no keys")
+
+
+def _parse_value(text: str, override: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"--set {override!r}: {text!r} is not valid YAML: {reason}") from error
 
 
 def _child(node: Any, key: str, override: str) -> Any:
