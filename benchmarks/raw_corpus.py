@@ -1,5 +1,7 @@
 """Raw corpora of any size for benchmarks, made from the example corpus; the same on every run.
 
+    python -m benchmarks.raw_corpus FOLDER [--megabytes 200] [--files 8]
+
 Three quarters of the text is prose as JSONL.zst: passages of the example's books with every seventh
 word replaced by another of the same book, so that passages differ although the books are few. One
 quarter is HTML in a WARC: the example's pages, their words replaced in the same way. Some documents
@@ -8,6 +10,7 @@ repeat an earlier one exactly, some nearly, and some are junk, so that every sta
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import random
@@ -49,6 +52,15 @@ class RawCorpus:
     @property
     def corpus_file(self) -> Path:
         return self.folder / "corpus.yaml"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="a raw corpus: prose as JSONL.zst, pages as WARC")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--megabytes", type=float, default=200, help="of text")
+    parser.add_argument("--files", type=int, default=8, help="per source")
+    options = parser.parse_args()
+    print(write_raw_corpus(options.folder, options.megabytes, options.files, {}).corpus_file)
 
 
 def write_raw_corpus(
@@ -179,3 +191,7 @@ def _response(url: str, page: bytes) -> bytes:
         f"Content-Length: {len(http)}",
     ]
     return "\r\n".join(warc).encode() + b"\r\n\r\n" + http + b"\r\n\r\n"
+
+
+if __name__ == "__main__":
+    main()
