@@ -63,7 +63,7 @@ def gather(config: CorpusConfig, manifest: CorpusManifest | None) -> ReportData:
     funnels = {source.name: Funnel(source.name) for source in config.sources}
     data = ReportData(list(funnels.values()))
     _count_raw(config, funnels)
-    data.casualties = list(_casualties(config, funnels))
+    data.casualties = list(list_casualties(config))
     for part in parts:
         _count_part(config, part.part, funnels, data)
     data.stages = deciding_stages(config, data.funnels)
@@ -107,9 +107,10 @@ def _of_source(funnels: dict[str, Funnel], marker: PartMarker) -> Funnel | None:
 
 
 def _count_raw(config: CorpusConfig, funnels: dict[str, Funnel]) -> None:
-    for row in tables.read_table(config.path(REGISTRY), ["source", "bytes"]).to_pylist():
+    files = tables.read_table(config.path(REGISTRY), ["source", "bytes"])
+    for row in files.group_by("source").aggregate([("bytes", "sum")]).to_pylist():
         if row["source"] in funnels:
-            funnels[row["source"]].raw_bytes += row["bytes"]
+            funnels[row["source"]].raw_bytes = row["bytes_sum"]
     for marker in commit.read_markers(config.output, ingest.STAGE):
         funnel = _of_source(funnels, marker)
         if funnel is None:
@@ -122,19 +123,31 @@ def _count_raw(config: CorpusConfig, funnels: dict[str, Funnel]) -> None:
                 funnel.casualties[name.removeprefix(CASUALTY_PREFIX)] += count
 
 
-def _casualties(config: CorpusConfig, funnels: dict[str, Funnel]) -> Iterator[dict[str, str]]:
-    """The first casualties of each source and kind."""
+def list_casualties(config: CorpusConfig) -> Iterator[dict[str, str]]:
+    """The first casualties of each source and kind, with their source; reads only these."""
     listed: Counter[tuple[str, str]] = Counter()
+    sources = {source.name for source in config.sources}
     for marker in commit.read_markers(config.output, ingest.STAGE):
-        funnel = _of_source(funnels, marker)
-        paths = [written.path for written in marker.objects if written.table == "casualties"]
-        for path in paths if funnel else []:
-            for batch in tables.iter_batches(config.path(path)):
-                for row in batch.to_pylist():
-                    key = (marker.part.partition("/")[0], row["kind"])
-                    if listed.total() < MAX_CASUALTIES and listed[key] < MAX_CASUALTIES_OF_KIND:
-                        listed[key] += 1
-                        yield {"source": key[0], **row}
+        source = marker.part.partition("/")[0]
+        room = {
+            name.removeprefix(CASUALTY_PREFIX): number
+            for name, number in marker.counts.items()
+            if name.startswith(CASUALTY_PREFIX) and source in sources
+        }
+        for kind, number in room.items():
+            room[kind] = min(number, MAX_CASUALTIES_OF_KIND - listed[source, kind])
+        rows = _casualty_rows(config, marker)
+        while any(room.values()) and listed.total() < MAX_CASUALTIES:
+            row = next(rows)
+            if room[row["kind"]]:
+                room[row["kind"]] -= 1
+                listed[source, row["kind"]] += 1
+                yield {"source": source, **row}
+
+
+def _casualty_rows(config: CorpusConfig, marker: PartMarker) -> Iterator[dict[str, str]]:
+    for batch in tables.iter_batches(config.path(marker.object("casualties").path)):
+        yield from batch.to_pylist()
 
 
 def _count_part(

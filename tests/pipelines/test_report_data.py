@@ -6,16 +6,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.edits import apply_edits
-from pipelines.report_data import cluster_sizes, cut_bytes, decided_parts
+from pipelines import report_data
+from pipelines.config import CorpusConfig
+from pipelines.report_data import cluster_sizes, cut_bytes, decided_parts, list_casualties
 from pipelines.report_funnel import Funnel, Tally
-from storage import commit
+from storage import commit, tables
+from storage.commit import PartMarker, WrittenObject
 from storage.errors import UserError
-from storage.tables import EDITS
-from tests.pipelines.packed_corpus import Doc, write_corpus
+from storage.tables import CASUALTIES, EDITS
+from tests.pipelines.packed_corpus import Doc, make_config, write_corpus
 
 SPANS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 20), st.integers(0, 20)), max_size=6)
 
@@ -32,6 +35,7 @@ def edits_table(spans: list[tuple[int, int, int]]) -> pa.Table:
     return pa.Table.from_pylist([{**one, "reason": "line"} for one in rows], EDITS)
 
 
+@settings(deadline=None)
 @given(SPANS, SPANS)
 def test_cut_bytes_are_those_that_the_view_lacks(
     first: list[tuple[int, int, int]], second: list[tuple[int, int, int]]
@@ -112,3 +116,28 @@ def test_rules_that_only_follow_others_are_listed() -> None:
     funnel.marginal.update({"short": 3, "hashes": 1, "never": 0})
     drops = [(one.reason, one.documents, one.alone) for one in funnel.drops()]
     assert drops == [("short", 2, 3), ("copy", 1, None), ("hashes", 0, 1)]
+
+
+def test_casualties_of_every_kind_and_source_are_listed(tmp_path: Path) -> None:
+    """A few of each, however many there are."""
+    config = make_config(tmp_path)
+    for part, kind, number in (
+        ("books/0000001-0000", "corrupt", 3),
+        ("gone/0000002-0000", "corrupt", 3),
+        ("web/0000000-0000", "invalid", 5000),
+        ("web/0000000-0001", "invalid", 5000),
+        ("web/0000000-0002", "corrupt", 1),
+    ):
+        write_casualties(config, part, kind, number)
+    listed = Counter((one["source"], one["kind"]) for one in list_casualties(config))
+    most = report_data.MAX_CASUALTIES_OF_KIND
+    assert listed == {("books", "corrupt"): 3, ("web", "invalid"): most, ("web", "corrupt"): 1}
+
+
+def write_casualties(config: CorpusConfig, part: str, kind: str, number: int) -> None:
+    rows = [{"record": f"raw#{n}+1", "kind": kind, "message": "lost"} for n in range(number)]
+    path = config.path(f"casualties/{part}.parquet")
+    stats = tables.write_table(path, pa.Table.from_pylist(rows, CASUALTIES), CASUALTIES)
+    written = WrittenObject.of_table("casualties", part, stats)
+    counts = {"records": number, f"casualty:{kind}": number}
+    commit.write_marker(config.output, PartMarker("ingest", part, "r", [written], counts))

@@ -5,13 +5,14 @@ from collections import Counter
 
 import lxml.html
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import report_format
 from pipelines.report_format import HIDDEN, JOINERS, visible
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_visible_text_is_escaped_and_loses_nothing(text: str) -> None:
     html = str(visible(text))
@@ -68,6 +69,7 @@ def test_percent_hides_neither_rare_nor_missing(part: int, whole: int, text: str
     assert report_format.percent(part, whole) == text
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**12), st.integers(0, 10**12))
 def test_a_bar_is_within_its_axis_and_never_invisible(part: int, whole: int) -> None:
     part, whole = sorted((part, whole))
@@ -85,6 +87,7 @@ def test_length_range(bits: int, text: str) -> None:
     assert report_format.length_range(bits) == text
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.integers(2, 10**9), st.integers(1, 10**6)))
 def test_cluster_ranges_cover_all_clusters(sizes: dict[int, int]) -> None:
     ranges = report_format.cluster_ranges(sizes)

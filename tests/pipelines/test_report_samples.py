@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.rules import Rule
@@ -24,6 +24,7 @@ from storage import tables
 ALPHABET = st.text(st.sampled_from("ab \u00e9\n.<"), max_size=40)
 
 
+@settings(deadline=None)
 @given(ALPHABET, st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=5))
 def test_pieces_are_the_text_and_marks_what_spans_cover(
     text: str, ends: list[tuple[int, int]]
@@ -39,6 +40,7 @@ def test_pieces_are_the_text_and_marks_what_spans_cover(
     )
 
 
+@settings(deadline=None)
 @given(ALPHABET, ALPHABET)
 def test_differing_marks_nothing_that_both_have(first: str, second: str) -> None:
     mine, theirs = differing(first, second)
