@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,7 +25,18 @@ from pipelines.sources.records import CasualtyKind
 BLOCK_BYTES = 512
 MAX_EXTENSION_BYTES = 1 << 20
 _COMMIT = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
+# What zipfile raises on damaged bytes; RuntimeError and NotImplementedError are its words for
+# passwords and unknown methods.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 _ZIP_HEADER_BYTES = 30
 _ZIP_ENCRYPTED = 1
 
@@ -242,7 +254,7 @@ def zip_members(file: BinaryIO) -> Iterator[ArchiveMember]:
 
 def _zip_kind(info: zipfile.ZipInfo) -> MemberKind:
     mode = info.external_attr >> 16
-    if info.is_dir():
+    if info.filename.endswith("/"):
         return "folder"
     if stat.S_ISLNK(mode):
         return "link"

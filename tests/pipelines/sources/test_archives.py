@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import stat
 import struct
@@ -171,6 +172,19 @@ def test_zip_damage() -> None:
     with pytest.raises(ArchiveError):
         first.read(10_000)
     assert second.read(10) == b"fine"
+
+
+@given(st.integers(0, 8 * 200), st.sampled_from(["a", "\u00e4"]))
+def test_no_flipped_bit_gives_another_error(bit: int, name: str) -> None:
+    data = bytearray(make_zip({name: b"content " * 10, "b": b"fine"}))
+    data[bit // 8 % len(data)] ^= 1 << bit % 8
+    try:
+        members = list(zip_members(io.BytesIO(data)))
+    except ArchiveError:
+        return
+    for member in members:
+        with contextlib.suppress(ArchiveError):
+            member.read(1_000)
 
 
 def test_overlapping_zip_members_are_refused() -> None:
