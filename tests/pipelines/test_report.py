@@ -27,6 +27,7 @@ HOSTILE = (
     "&lt;b&gt; &amp; {{ config }} {% raw %} \x00 \x1b[31mred\x1b[0m \u202eabc\u202c "
     "\u2066x\u2069 \ufeff \u2028 'quoted' \"double\" </title><style>*{display:none}</style>"
 )
+REASON = f"few_words {SCRIPT} \u202e \x1b[2J"
 WORDS = ["field", "barley", "oats", "farmers", "sown", "care", "harvested", "the", "and", "with"]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CHROMIUM_FLAGS = [
@@ -59,7 +60,7 @@ def make_config(folder: Path) -> CorpusConfig:
     notes = [{"text": f"Note {n}. It ends here."} for n in range(5)]
     (raw / "notes.jsonl").write_text("\n".join(map(json.dumps, notes)))
     rules = [
-        {"signal": "num_words", "min": 45, "reason": f"few words {SCRIPT}"},
+        {"signal": "num_words", "min": 45, "reason": REASON},
         {"signal": "num_hashes", "max": 0, "reason": "hashes"},
     ]
     (folder / "recipe.yaml").write_text(json.dumps({"rules": rules}))
@@ -143,10 +144,9 @@ def test_markup_in_documents_is_shown_and_makes_no_element(page: Page) -> None:
     rows = [one.text_content() for one in tree.xpath("//td")]
     assert rows.count(wanted) == 3  # of the casualty
     assert any(wanted in row and row.startswith("skipped") for row in rows)
-    assert f"few words {SCRIPT}" in [one.text_content() for one in tree.xpath("//summary/span")]
-    assert f"few words {SCRIPT}" in [
-        one.text_content() for one in tree.xpath("//section//span[@class='name']")
-    ]
+    for place in ("//summary/span", "//section//span[@class='name']"):
+        assert shown(REASON) in [one.text_content() for one in tree.xpath(place)]
+    assert any(shown(REASON) in one.text_content() for one in tree.xpath("//small"))
     assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069\ufeff]", html)
     policy = tree.xpath("//meta[@http-equiv='Content-Security-Policy']/@content")[0]
     assert "default-src 'none'" in policy
@@ -182,8 +182,12 @@ def test_every_record_has_one_fate(page: Page) -> None:
     web, notes = page.data.funnels
     assert [web.source, notes.source] == ["web", "notes"]  # in the order of the configuration
     assert (web.records, web.documents, web.casualties) == (20, 19, {"invalid": 1})
-    few = f"few words {SCRIPT}"
-    assert web.dropped == {few: 1, "exact_duplicate": 1, "near_duplicate": 1, "near_validation": 1}
+    assert web.dropped == {
+        REASON: 1,
+        "exact_duplicate": 1,
+        "near_duplicate": 1,
+        "near_validation": 1,
+    }
     assert web.kept == web.packed == 15
     assert notes.dropped == {"c4_few_sentences": 5}
     assert notes.kept == notes.tokens == 0
@@ -207,7 +211,7 @@ def test_a_lost_document_is_noticed(page: Page) -> None:
 
 def test_samples_say_what_was_decided(page: Page) -> None:
     by_reason = {sample.fate.reason: sample for sample in page.dropped}
-    few = by_reason[f"few words {SCRIPT}"]
+    few = by_reason[REASON]
     assert [reading.is_broken for reading in few.readings] == [True, False]
     assert few.readings[0].allowed == "at least 45"
     near = by_reason["near_duplicate"]
