@@ -18,7 +18,7 @@ from training.models.decoder import DecoderConfig
 from training.models.presets import PRESETS
 from training.optimizer import OptimizerConfig
 from training.schedule import ScheduleConfig
-from training.stream import StreamConfig
+from training.stream_config import StreamConfig
 
 
 class ObjectiveConfig(Settings):

@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from storage.errors import ConfigError
 from storage.objects import StorageError
 from storage.shards import BlockCorrupt
+from storage.tables import read_table, write_table
 from tests.training.corpora import flip_byte
 from tests.training.runs import SETTINGS, losses, records, text_corpus, train_config, train_file
 from training.checkpoint import CheckpointError, complete_steps, load_checkpoint, newest_checkpoint
@@ -258,6 +260,17 @@ def test_a_damaged_block_is_given_up_alike_after_a_resumption(tmp_path: Path, pa
     assert losses(tmp_path / "run") == expected
     with pytest.raises(BlockCorrupt, match=r"pets-00000\.tar: block at byte \d+ is damaged"):
         train(train_config(tmp_path, output="strict"))
+
+
+def test_documents_taken_down_are_not_learned_from(tmp_path: Path, packed: Path):
+    shutil.copytree(packed, tmp_path / "corpus")
+    whole = train(train_config(tmp_path, output="whole"))
+    docs = read_table(str(packed / "shards" / "train" / "pets-00000.docs.parquet"), ["doc_id"])
+    excluded = docs.cast(pa.schema([("doc_id", pa.uint64())]))
+    path = str(tmp_path / "corpus" / "exclusions.parquet")
+    write_table(path, excluded, excluded.schema)
+    without = train(train_config(tmp_path, output="without"))
+    assert 0 < without.num_tokens < 0.7 * whole.num_tokens
 
 
 def test_checkpoints_hold_the_position_in_the_stream(folder: Path):
