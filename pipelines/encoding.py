@@ -21,6 +21,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -201,11 +202,23 @@ def _batches(texts: pa.LargeStringArray) -> Iterator[tuple[list[str], np.ndarray
 
 def _load_engine(text: str, engine: str) -> EncodeBatch:
     assert engine in (FAST, EXACT), engine
+    with _one_line(f"{engine} cannot load the tokenizer"):
+        run = _load_fast(text) if engine == FAST else _load_exact(text)
+
+    def encode(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        with _one_line(f"{engine} cannot encode a document"):
+            return run(texts)
+
+    return encode
+
+
+@contextmanager
+def _one_line(message: str) -> Iterator[None]:
+    """Turns an error of a library into a TokenizerError: both raise bare Exceptions from Rust."""
     try:
-        return _load_fast(text) if engine == FAST else _load_exact(text)
-    except Exception as error:  # both libraries raise bare Exception subclasses from Rust
-        message = " ".join(str(error).split())[:300]
-        raise TokenizerError(f"{engine} cannot load the tokenizer: {message}") from error
+        yield
+    except Exception as error:
+        raise TokenizerError(f"{message}: {' '.join(str(error).split())[:300]}") from error
 
 
 def _load_fast(text: str) -> EncodeBatch:

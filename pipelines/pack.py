@@ -26,7 +26,7 @@ from pipelines.config import CorpusConfig
 from pipelines.kept import KeptPart, kept_parts
 from pipelines.scatter import Stratum, read_index
 from pipelines.scatter_task import LANGUAGE, ScatterParts, work_path
-from pipelines.shard_task import STAGE, WriteShards, shard_part, shard_path
+from pipelines.shard_task import SHARDS_FOLDER, STAGE, WriteShards, shard_part, shard_path
 from pipelines.stages import Slice, Task, run_tasks
 from pipelines.tokenizer import CorpusTokenizer
 from storage import commit, manifest, objects
@@ -242,11 +242,12 @@ def _shard_row(marker: PartMarker) -> dict[str, Any]:
 
 
 def _remove_others(config: CorpusConfig, shards: list[PartMarker]) -> None:
-    """Removes shards, and their markers, that the manifest does not name."""
+    """Removes what the manifest does not name: old shards and markers, remains of killed runs."""
     named = {written.path for marker in shards for written in marker.objects}
     named |= {f"{shard_path(marker.part)}.blocks.npy" for marker in shards if marker.objects}
     prefix = len(config.output) + 1
-    for info in objects.list_objects(config.path("shards")):
+    objects.discard_unfinished(config.path(SHARDS_FOLDER))
+    for info in objects.list_objects(config.path(SHARDS_FOLDER)):
         if info.path[prefix:] not in named:
             objects.delete(info.path)
     parts = {marker.part for marker in shards}

@@ -81,12 +81,8 @@ def _write_part(corpus: Corpus, source: str, unit: int, part: int, docs: list[Do
         [_edit(row, doc) for row, doc in enumerate(docs) if doc.cut], EDITS
     )
     _table(corpus, "ingest", name, "documents", documents)
-    stored = documents.combine_chunks().to_batches()[0]
-    _signals(corpus, name, "text", groups.text_group().compute(stored))
     view = documents
     for editor in source_recipe(corpus.config, source).editors:
-        signals, _ = editor.compute(stored)
-        _signals(corpus, name, editor.name, signals)
         _table(corpus, f"signals/{editor.name}", name, f"edits/{editor.name}", edits)
         text = apply_edits(documents["text"].combine_chunks(), edits)
         view = documents.set_column(1, "text", text)
@@ -100,6 +96,16 @@ def _write_part(corpus: Corpus, source: str, unit: int, part: int, docs: list[Do
     )
     counts = {"kept": sum(not doc.reason for doc in docs)}
     _table(corpus, "decisions/final", name, "decisions/final", final, counts)
+
+
+def write_signals(corpus: Corpus) -> None:
+    """Counts of the kernels, for tests that read them: loading these takes a second."""
+    for marker in commit.read_markers(corpus.config.output, "ingest"):
+        documents = tables.read_table(corpus.config.path(marker.object("documents").path))
+        stored = documents.combine_chunks().to_batches()[0]
+        _signals(corpus, marker.part, "text", groups.text_group().compute(stored))
+        for editor in source_recipe(corpus.config, marker.part.partition("/")[0]).editors:
+            _signals(corpus, marker.part, editor.name, editor.compute(stored)[0])
 
 
 def _signals(corpus: Corpus, part: str, group: str, rows: pa.RecordBatch) -> None:

@@ -9,8 +9,20 @@ from pipelines import export_text
 from pipelines.export_text import ORIGIN, SUFFIXES
 from storage import objects, tables
 from storage.errors import ConfigError, UserError
-from tests.pipelines.packed_corpus import Doc, make_config, write_corpus
+from tests.pipelines.packed_corpus import (
+    Corpus,
+    Doc,
+    make_config,
+    write_corpus,
+    write_signals,
+)
 from tests.pipelines.test_pack import make_docs, view
+
+
+def annotated(output: Path, docs: list[Doc]) -> Corpus:
+    corpus = write_corpus(output, docs)
+    write_signals(corpus)
+    return corpus
 
 
 def load(folder: Path, file_format: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, list]:
@@ -26,7 +38,7 @@ def load(folder: Path, file_format: str, monkeypatch: pytest.MonkeyPatch) -> dic
 def test_load_dataset_reads_the_kept_documents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_format: str
 ) -> None:
-    corpus = write_corpus(tmp_path / "corpus", make_docs())
+    corpus = annotated(tmp_path / "corpus", make_docs())
     export_text.run(corpus.config, str(tmp_path / "text"), file_format)
     splits = load(tmp_path / "text", file_format, monkeypatch)
     assert set(splits) == {"train", "validation"}
@@ -45,7 +57,7 @@ def test_load_dataset_reads_the_kept_documents(
 
 
 def test_signals_of_some_sources_are_null_elsewhere(tmp_path: Path) -> None:
-    corpus = write_corpus(tmp_path / "corpus", make_docs())
+    corpus = annotated(tmp_path / "corpus", make_docs())
     export_text.run(corpus.config, str(tmp_path / "text"), "parquet")
     exported = [
         tables.read_table(info.path) for info in objects.expand(f"{tmp_path}/text/**.parquet")
@@ -73,9 +85,9 @@ def test_column_names_are_unique(tmp_path: Path, file_format: str) -> None:
 def test_a_later_export_replaces_an_earlier_one(tmp_path: Path) -> None:
     docs = make_docs()
     folder = tmp_path / "text"
-    export_text.run(write_corpus(tmp_path / "corpus", docs).config, str(folder), "parquet")
+    export_text.run(annotated(tmp_path / "corpus", docs).config, str(folder), "parquet")
     docs = [doc if doc.source == "web" else Doc(doc.text, "books", reason="x") for doc in docs]
-    summary = export_text.run(write_corpus(tmp_path / "corpus", docs).config, str(folder), "jsonl")
+    summary = export_text.run(annotated(tmp_path / "corpus", docs).config, str(folder), "jsonl")
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))
     assert files == sorted([*json.loads((folder / "export.json").read_text()), "export.json"])
     assert all(path.endswith(".jsonl.zst") and "web" in path for path in files[1:])
@@ -83,7 +95,7 @@ def test_a_later_export_replaces_an_earlier_one(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
-    corpus = write_corpus(tmp_path / "corpus", make_docs())
+    corpus = annotated(tmp_path / "corpus", make_docs())
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(UserError, match="not empty"):
