@@ -22,7 +22,10 @@ MARKERS = {
     "tokenizer": ("tokenizer",),
     "pack": ("pack",),
 }
-"""Folders of the markers that carry the seconds of a stage. `pairs` are within those of `dedup`."""
+"""Folders of the markers that carry the seconds of a stage.
+
+Those of `dedup` are of its driver, from candidates to decisions; `pairs` are within them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
