@@ -21,31 +21,52 @@ gives equal bytes, and `webdataset.WebDataset(urls).decode()` reads it. No membe
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import re
-import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import xxhash
 
 from storage import objects, tables
-from storage.objects import StorageError
+from storage.blocks import (
+    BLOCKS_DTYPE,
+    TAR_BLOCK,
+    Block,
+    BlockCorrupt,
+    Piece,
+    ShardDocument,
+    decode_block,
+    encode_block,
+    load_array,
+    npy_bytes,
+    split_pieces,
+    verify_block,
+)
 
-TAR_BLOCK = tarfile.BLOCKSIZE
+__all__ = [
+    "BLOCKS_DTYPE",
+    "DOCS",
+    "Block",
+    "BlockCorrupt",
+    "ShardDocument",
+    "ShardStats",
+    "ShardWriter",
+    "decode_block",
+    "docs_path",
+    "iter_blocks",
+    "read_block",
+    "read_blocks_table",
+    "shard_key",
+    "verify_block",
+]
+
 MAX_BLOCK_DOCS = 1 << 14
 """Bounds docs.json of a block of very short documents to a few MB."""
-
-BLOCKS_DTYPE = np.dtype(
-    [("offset", "<u8"), ("bytes", "<u8"), ("tokens", "<u8"), ("docs", "<u4"), ("xxh3", "<u8")]
-)
 
 DOCS = pa.schema(
     [
@@ -61,30 +82,6 @@ DOCS = pa.schema(
 )
 
 
-class BlockCorrupt(StorageError):  # noqa: N818
-    """The bytes of a block are not those that were written."""
-
-
-class ShardDocument(NamedTuple):
-    """What goes into a shard: `tokens` uint16 or uint32 [n >= 1], `text_bytes` UTF-8 bytes."""
-
-    doc_id: int
-    source: str
-    record: str
-    text_bytes: int
-    tokens: np.ndarray
-
-
-class Piece(NamedTuple):
-    document: ShardDocument
-    number: int
-    tokens: np.ndarray
-
-    @property
-    def text_bytes(self) -> int:
-        return self.document.text_bytes if self.number == 0 else 0
-
-
 @dataclass(frozen=True, slots=True)
 class ShardStats:
     """One written shard. `docs` counts pieces, `documents` counts whole documents."""
@@ -98,21 +95,6 @@ class ShardStats:
     docs_table: tables.TableStats
 
 
-@dataclass(frozen=True)
-class Block:
-    """One decoded block. `tokens` uint16 or uint32 [num_tokens]; `lengths` uint32 [num_docs]."""
-
-    key: str
-    tokens: np.ndarray
-    lengths: np.ndarray
-    docs_json: bytes
-
-    @cached_property
-    def docs(self) -> list[dict[str, Any]]:
-        """Origin of each document; parsed on first use, since training does not need it."""
-        return json.loads(self.docs_json)
-
-
 def shard_key(prefix: str) -> str:
     """Key of a shard's members: WebDataset takes all after a name's first dot as the field.
 
@@ -123,12 +105,6 @@ def shard_key(prefix: str) -> str:
     if len(key) <= 64:
         return key
     return f"{key[:47]}-{xxhash.xxh3_64_hexdigest(stem.encode())}"
-
-
-def split_pieces(document: ShardDocument, max_tokens: int) -> Iterator[Piece]:
-    """The document itself, or consecutive pieces of `max_tokens`, the last one shorter."""
-    for number, start in enumerate(range(0, len(document.tokens), max_tokens)):
-        yield Piece(document, number, document.tokens[start : start + max_tokens])
 
 
 class ShardWriter:
@@ -205,7 +181,7 @@ class ShardWriter:
     def _write_tables(self) -> ShardStats:
         blocks = np.array(self._blocks, BLOCKS_DTYPE)
         docs = pa.Table.from_batches(self._docs, DOCS)
-        objects.write(f"{self._prefix}.blocks.npy", _npy(blocks))
+        objects.write(f"{self._prefix}.blocks.npy", npy_bytes(blocks))
         docs_table = tables.write_table(f"{self._prefix}.docs.parquet", docs, DOCS)
         return ShardStats(
             bytes=self._offset,
@@ -215,58 +191,6 @@ class ShardWriter:
             text_bytes=int(docs["text_bytes"].to_numpy().sum()),
             sha256=self._sha256.hexdigest(),
             docs_table=docs_table,
-        )
-
-
-def encode_block(key: str, pieces: list[Piece], dtype: np.dtype[Any]) -> bytes:
-    """The tar members of one block, headers and padding included."""
-    lengths = np.array([len(piece.tokens) for piece in pieces], "<u4")
-    tokens = np.concatenate([piece.tokens for piece in pieces]).astype(dtype, copy=False)
-    docs = [
-        {
-            "doc_id": int(piece.document.doc_id),
-            "piece": piece.number,
-            "record": piece.document.record,
-            "source": piece.document.source,
-            "text_bytes": piece.text_bytes,
-        }
-        for piece in pieces
-    ]
-    members = (
-        ("tokens.npy", _npy(tokens)),
-        ("lengths.npy", _npy(lengths)),
-        ("docs.json", json.dumps(docs, separators=(",", ":")).encode("ascii")),
-    )
-    return b"".join(_member(f"{key}.{field}", data) for field, data in members)
-
-
-def decode_block(data: bytes) -> Block:
-    """The block in `data`, the bytes of its members. Arrays are read-only views of `data`.
-
-    Raises BlockCorrupt when the members or their sizes do not fit together.
-    """
-    members, key = {}, ""
-    try:
-        for name, content in _iter_members(data):
-            key, _, field = name.partition(".")
-            members[field] = content
-        tokens = _load_array(members["tokens.npy"], np.uint16, np.uint32)
-        lengths = _load_array(members["lengths.npy"], np.uint32)
-        docs_json = bytes(members["docs.json"])
-    except (KeyError, ValueError, tarfile.HeaderError) as error:
-        raise BlockCorrupt(f"not a block of tokens: {error}") from error
-    if int(lengths.sum(dtype=np.uint64)) != len(tokens):
-        raise BlockCorrupt(f"block {key}: lengths sum to {lengths.sum()}, tokens {len(tokens)}")
-    return Block(key, tokens, lengths, docs_json)
-
-
-def verify_block(data: bytes, row: np.void, place: str) -> None:
-    """Raises BlockCorrupt unless `data` has the checksum of its BLOCKS_DTYPE row."""
-    found = xxhash.xxh3_64_intdigest(data)
-    if found != int(row["xxh3"]):
-        raise BlockCorrupt(
-            f"{place}: block at byte {int(row['offset'])} is damaged "
-            f"(xxh3 {found:016x}, expected {int(row['xxh3']):016x})"
         )
 
 
@@ -284,7 +208,7 @@ def read_blocks_table(tar_path: str) -> np.ndarray:
     """BLOCKS_DTYPE [num_blocks] of the shard at `tar_path`, from the object beside it."""
     path = f"{tar_path.removesuffix('.tar')}.blocks.npy"
     try:
-        table = _load_array(memoryview(objects.read(path)), np.void)
+        table = load_array(memoryview(objects.read(path)), np.void)
     except ValueError as error:
         raise BlockCorrupt(f"{path} is not a block table: {error}") from error
     if table.dtype != BLOCKS_DTYPE:
@@ -315,37 +239,3 @@ def _docs_batch(block: int, pieces: list[Piece]) -> pa.RecordBatch:
         "record": [piece.document.record for piece in pieces],
     }
     return pa.RecordBatch.from_pydict(columns, DOCS)
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _load_array(data: memoryview, *kinds: type[np.generic]) -> np.ndarray:
-    """A .npy as a view of `data`. ValueError when it is not 1-D, or not of `kinds`."""
-    header = io.BytesIO(data[: 1 << 12])
-    np.lib.format.read_magic(header)
-    shape, _, dtype = np.lib.format.read_array_header_1_0(header)
-    if len(shape) != 1 or dtype.hasobject or dtype.type not in kinds:
-        raise ValueError(f"array of {dtype} with shape {shape}")
-    return np.frombuffer(data, dtype, shape[0], offset=header.tell())
-
-
-def _member(name: str, data: bytes) -> bytes:
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = len(data), 0o644
-    header = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
-    return header + data + bytes(-len(data) % TAR_BLOCK)
-
-
-def _iter_members(data: bytes) -> Iterator[tuple[str, memoryview]]:
-    view, offset = memoryview(data), 0
-    while offset < len(data):
-        info = tarfile.TarInfo.frombuf(bytes(view[offset : offset + TAR_BLOCK]), "ascii", "strict")
-        start = offset + TAR_BLOCK
-        if not 0 <= info.size <= len(data) - start:
-            raise ValueError(f"member {info.name!r} is cut short")
-        yield info.name, view[start : start + info.size]
-        offset = start + info.size + -info.size % TAR_BLOCK
