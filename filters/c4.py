@@ -29,9 +29,10 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from filters import c4_lines, contractions, lines, segment, strings, unicode
+from filters import bits, c4_lines, contractions, lines, segment, strings, unicode, utf8
 from filters.c4_lines import (
     END,
     LINE_COLUMNS,
@@ -41,15 +42,14 @@ from filters.c4_lines import (
     ROW,
     START,
     LineRules,
-    Spans,
     clean_page,
     new_spans,
 )
 from filters.columns import text_bytes
 from filters.kernels import sources_digest
 from filters.lines import count_lines
-from filters.segment import load_rules, new_chunk
-from filters.strings import new_strings
+from filters.segment import new_chunk
+from filters.strings import fit_cache, new_strings
 
 VERSION = 1
 MAX_WORD_CHARS = 1000
@@ -109,25 +109,27 @@ def compute_with_edits(batch: pa.RecordBatch, params: C4Params) -> tuple[pa.Reco
     """
     offsets, data = text_bytes(batch.column("text"))
     counts = np.empty((len(_COLUMNS), batch.num_rows), np.int64)
-    end_marks = np.frombuffer(params.end_marks.encode(), np.uint8)
-    line_rules = LineRules(
-        params.max_word_chars,
-        params.min_words,
-        params.require_terminal,
-        params.count_cited_words,
-        end_marks,
-    )
     view = np.empty(np.max(np.diff(offsets), initial=0), np.uint8)
     left = view.view()
     left.flags.writeable = False  # the type of `data`: kernels are compiled once for both
-    work = (load_rules(), new_strings(), new_chunk(), view, left, new_spans())
-    spans = _clean_pages(offsets, data, line_rules, *work, counts)
+    spans = _clean_pages(offsets, data, view, left, counts, *_line_rules(params))
     arrays = [pa.array(column) for column in counts]
     return pa.RecordBatch.from_arrays(arrays, schema=schema(params)), _edits_table(spans)
 
 
-def _edits_table(spans: Spans) -> pa.Table:
-    values = spans.values[: spans.used[0]].T
+def _line_rules(params: C4Params) -> tuple[int, int, bool, bool, npt.NDArray[np.uint8]]:
+    """The fields of LineRules. (A kernel's cache cannot hold types of ours in its signature.)"""
+    return (
+        params.max_word_chars,
+        params.min_words,
+        params.require_terminal,
+        params.count_cited_words,
+        np.array(list(params.end_marks.encode()), np.uint8),
+    )
+
+
+def _edits_table(spans: npt.NDArray[np.int64]) -> pa.Table:
+    values = spans.T
     replacements = pa.array(["", "\n"], pa.large_string())
     reasons = pa.array(REASONS, pa.string())
     return pa.table(
@@ -142,27 +144,45 @@ def _edits_table(spans: Spans) -> pa.Table:
     )
 
 
-def _compile(sources: str) -> Callable[..., Spans]:
+def _compile(sources: str) -> Callable[..., npt.NDArray[np.int64]]:
     @numba.njit(cache=True, nogil=True)
-    def clean_pages(offsets, data, line_rules, rules, table, chunk, view, left, spans, counts):
-        """Set counts int64[columns, rows]; returns the spans."""
+    def clean_pages(
+        offsets,
+        data,
+        view,
+        left,
+        counts,
+        max_word_chars,
+        min_words,
+        require_terminal,
+        count_cited_words,
+        end_marks,
+    ):
+        """Set counts int64[columns, rows]; returns the spans int64[spans, 5]."""
         _ = sources  # part of the cache's key
+        line_rules = LineRules(
+            max_word_chars, min_words, require_terminal, count_cited_words, end_marks
+        )
+        table, chunk, spans = new_strings(), new_chunk(), new_spans()
         num_line_columns = len(LINE_COLUMNS)
         line_counts = np.empty(num_line_columns, np.int64)
         view_counts = np.empty(len(lines.LINE_COLUMNS), np.int64)
         for row in range(offsets.size - 1):
             page = data[offsets[row] : offsets[row + 1]]
+            table = fit_cache(table)
             size, table, spans = clean_page(
-                page, row, line_rules, rules, table, chunk, view, left, spans, line_counts
+                page, row, line_rules, table, chunk, view, left, spans, line_counts
             )
-            count_lines(left, np.int64(0), size, rules.classes, view_counts)
+            count_lines(left, np.int64(0), size, view_counts)
             for k in range(num_line_columns):
                 counts[k, row] = line_counts[k]
             for k in range(_VIEW_INDICES.size):
                 counts[num_line_columns + k, row] = view_counts[_VIEW_INDICES[k]]
-        return spans
+        return spans.values[: spans.used[0]]
 
     return clean_pages
 
 
-_clean_pages = _compile(sources_digest(c4_lines, contractions, lines, segment, strings, unicode))
+_clean_pages = _compile(
+    sources_digest(bits, c4_lines, contractions, lines, segment, strings, unicode, utf8)
+)

@@ -26,9 +26,11 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from filters.kernels import leaf
 from filters.lines import next_break
-from filters.strings import find, learn_chunk, scan_chunk, skip_space, skip_word
-from filters.unicode import DECIMAL, SPACE, classes_of, decode, strip
+from filters.strings import chunk_end, grown, has_room, skip_space, skip_word, string_of_chunk
+from filters.unicode import DECIMAL, SPACE
+from filters.utf8 import decode, flags_at, strip
 
 REASONS = (
     "long_word",
@@ -114,7 +116,8 @@ class Spans(NamedTuple):
 ROW, START, END, NEWLINE, REASON = range(5)
 
 
-def new_spans() -> Spans:
+@numba.njit(nogil=True)
+def new_spans():
     """No spans."""
     return Spans(np.zeros(1, np.int64), np.empty((1024, 5), np.int64))
 
@@ -139,7 +142,7 @@ def _push(spans, row, start, end, newline, reason):
 
 
 @numba.njit(nogil=True)
-def clean_page(page, row, line_rules, rules, table, chunk, view, left, spans, out):
+def clean_page(page, row, line_rules, table, chunk, view, left, spans, out):
     """Judge the lines of a page (uint8); set `out` to LINE_COLUMNS and view[:n] to what is left.
 
     `left` is a read-only array of the same memory as `view`, which must have room for the page.
@@ -148,21 +151,21 @@ def clean_page(page, row, line_rules, rules, table, chunk, view, left, spans, ou
     out[:] = 0
     size = line = settled = np.int64(0)  # page[:settled] is kept or in a span
     while line < page.size:
-        end, after = next_break(page, line, page.size, rules.classes)
-        first, last = strip(page, line, end, rules.classes)
+        end, after = next_break(page, line, page.size)
+        first, last = strip(page, line, end)
         start = size + (size > 0)
-        stop = _copy_line(page, first, last, view, start, rules.classes)
-        fate = _judge(page, first, last, left, start, stop, line_rules, rules.classes)
+        stop = _copy_line(page, first, last, view, start)
+        fate = _judge(page, first, last, left, start, stop, line_rules)
         if fate == _KEPT and stop - start < last - first:
-            first, last = _visible(page, first, last, rules.classes)
-            stop = _strip_in_place(view, left, start, stop, rules.classes)
+            first, last = _visible(page, first, last)
+            stop = _strip_in_place(view, left, start, stop)
             if first == last:
                 fate = CITATION
         out[NUM_LINES] += 1
         if fate == _KEPT:
             spans = _join(page, settled, first, size > 0, row, spans)
-            spans = _cut_citations(page, first, last, row, rules.classes, spans, out)
-            table = _count_words(left, start, stop, rules, table, chunk, out)
+            spans = _cut_citations(page, first, last, row, spans, out)
+            table = _count_words(left, start, stop, table, chunk, out)
             out[NUM_KEPT_LINES] += 1
             if size:
                 view[size] = _NEWLINE
@@ -189,12 +192,12 @@ def _join(page, settled, first, joins, row, spans):
     return spans
 
 
-@numba.njit(nogil=True)
-def _copy_line(page, first, last, view, start, classes):
+@leaf
+def _copy_line(page, first, last, view, start):
     """Copy page[first:last] without citations to view[start:]; returns where it ends."""
     i = first
     while i < last:
-        cited = _citation(page, i, last, classes) if page[i] == _BRACKET else 0
+        cited = _citation(page, i, last) if page[i] == _BRACKET else 0
         if cited:
             i += cited
         else:
@@ -204,13 +207,13 @@ def _copy_line(page, first, last, view, start, classes):
     return start
 
 
-@numba.njit(nogil=True)
-def _citation(page, i, last, classes):
+@leaf
+def _citation(page, i, last):
     """Bytes of a citation that starts with the bracket at byte i, 0 when it is none."""
     k = i + 1
     while k < last:
         code_point, after = decode(page, k, last)
-        if not classes_of(classes, code_point) & DECIMAL:
+        if not flags_at(code_point) & DECIMAL:
             break
         k = after
     if k < last and page[k] == ord("]"):
@@ -221,7 +224,7 @@ def _citation(page, i, last, classes):
     return 0
 
 
-@numba.njit(nogil=True)
+@leaf
 def _stands_at(data, i, stop, text, size, case):
     """Whether text[:size] stands at byte i of data[:stop], whose bytes are looked up in `case`."""
     if i + size > stop:
@@ -232,18 +235,18 @@ def _stands_at(data, i, stop, text, size, case):
     return k == size
 
 
-@numba.njit(nogil=True)
-def _visible(page, first, last, classes):
+@leaf
+def _visible(page, first, last):
     """The range of page[first:last] without citations and white space at its ends."""
     start = end = i = last if first == last else first
     found = False
     while i < last:
-        cited = _citation(page, i, last, classes) if page[i] == _BRACKET else 0
+        cited = _citation(page, i, last) if page[i] == _BRACKET else 0
         if cited:
             i += cited
             continue
         code_point, after = decode(page, i, last)
-        if not classes_of(classes, code_point) & SPACE:
+        if not flags_at(code_point) & SPACE:
             start = start if found else i
             found = True
             end = after
@@ -251,66 +254,66 @@ def _visible(page, first, last, classes):
     return (start, end) if found else (last, last)
 
 
-@numba.njit(nogil=True)
-def _strip_in_place(view, left, start, stop, classes):
+@leaf
+def _strip_in_place(view, left, start, stop):
     """Strip view[start:stop] and move it to `start`; returns where it ends."""
-    first, last = strip(left, start, stop, classes)
+    first, last = strip(left, start, stop)
     for k in range(last - first):
         view[start + k] = view[first + k]
     return start + last - first
 
 
 @numba.njit(nogil=True)
-def _cut_citations(page, first, last, row, classes, spans, out):
+def _cut_citations(page, first, last, row, spans, out):
     for i in range(first, last):
         if page[i] == _BRACKET:
-            cited = _citation(page, i, last, classes)
+            cited = _citation(page, i, last)
             if cited:
                 spans = _push(spans, row, i, i + cited, False, CITATION)
                 out[NUM_CITATIONS] += 1
     return spans
 
 
-@numba.njit(nogil=True)
-def _judge(page, first, last, left, start, stop, line_rules, classes):
+@leaf
+def _judge(page, first, last, left, start, stop, line_rules):
     """The first reason to cut the line page[first:last]; left[start:stop] has no citations."""
-    if _has_long_word(page, first, last, line_rules.max_word_chars, classes):
+    if _has_long_word(page, first, last, line_rules.max_word_chars):
         return LONG_WORD
     if line_rules.require_terminal and not _is_terminated(left, start, stop, line_rules.end_marks):
         return NO_TERMINAL_MARK
     if line_rules.count_cited_words:
-        enough = _has_words(page, first, last, line_rules.min_words, classes)
+        enough = _has_words(page, first, last, line_rules.min_words)
     else:
-        enough = _has_words(left, start, stop, line_rules.min_words, classes)
+        enough = _has_words(left, start, stop, line_rules.min_words)
     if not enough:
         return FEW_WORDS
     return _find_phrase(left, start, stop)
 
 
-@numba.njit(nogil=True)
-def _has_long_word(data, i, stop, max_chars, classes):
+@leaf
+def _has_long_word(data, i, stop, max_chars):
     if stop - i <= max_chars:
         return False
     num_chars = np.int64(0)
     while i < stop and num_chars <= max_chars:
-        i = skip_space(data, i, stop, classes)
-        i, num_chars = skip_word(data, i, stop, classes)
+        i = skip_space(data, i, stop)
+        i, num_chars = skip_word(data, i, stop)
     return num_chars > max_chars
 
 
-@numba.njit(nogil=True)
-def _has_words(data, i, stop, at_least, classes):
+@leaf
+def _has_words(data, i, stop, at_least):
     found = 0
     while found < at_least:
-        i = skip_space(data, i, stop, classes)
+        i = skip_space(data, i, stop)
         if i == stop:
             return False
-        i, _ = skip_word(data, i, stop, classes)
+        i, _ = skip_word(data, i, stop)
         found += 1
     return True
 
 
-@numba.njit(nogil=True)
+@leaf
 def _is_terminated(left, start, stop, end_marks):
     if start == stop:
         return False
@@ -323,7 +326,7 @@ def _is_terminated(left, start, stop, end_marks):
     return k < end_marks.size
 
 
-@numba.njit(nogil=True)
+@leaf
 def _find_phrase(left, start, stop):
     """The reason of the first check that left[start:stop] fails, in the order of REASONS."""
     reason = _NONE
@@ -339,7 +342,7 @@ def _find_phrase(left, start, stop):
     return _KEPT if reason == _NONE else reason
 
 
-@numba.njit(nogil=True)
+@leaf
 def _is_phrase(left, start, i, stop, which):
     """Whether the anchor letter of a phrase is the one at byte i."""
     at = i - _PHRASE_ANCHORS[which]
@@ -349,18 +352,17 @@ def _is_phrase(left, start, i, stop, which):
 
 
 @numba.njit(nogil=True)
-def _count_words(left, i, stop, rules, table, chunk, out):
+def _count_words(left, i, stop, table, chunk, out):
     """Add the words and sentences of a line to the counts; returns the string table."""
-    ended = np.uint8(0)
+    ended = 0
     out[NUM_SENTENCES] += 1
     while i < stop:
-        end, value = scan_chunk(left, i, stop, rules.classes)
-        index = find(table, value, left, i, end)
-        if index < 0 or table.strings[index].num_words == 0:
-            table, index = learn_chunk(table, value, left, i, end, rules, chunk)
-        record = table.strings[index]
+        if not has_room(table):
+            table = grown(table)
+        end = chunk_end(left, i, stop)
+        record = table.strings[string_of_chunk(table, left, i, end, chunk)]
         out[NUM_WORDS] += record.num_words
         out[NUM_SENTENCES] += record.sentence_starts[ended]
-        ended = record.sentence_ended[ended]
-        i = skip_space(left, end, stop, rules.classes)
+        ended = np.int64(record.sentence_ended[ended])
+        i = skip_space(left, end, stop)
     return table

@@ -4,13 +4,12 @@ Contractions are two or three words ("don't" is do + n't, also typed as "dont"),
 their period. The inventory follows the tokens of spaCy's blank English pipeline (v3), which the
 published thresholds of Gopher's and FineWeb's rules were applied to, so that counts agree with it.
 
-A table entry is an exact string, in which U+2019 counts as an apostrophe, and a bit mask: bit k is
-set where a word ends after k characters.
+A table entry is an exact string and a bit mask: bit k is set where a word ends after k characters.
+Each apostrophe may also be U+2019.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -18,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-MAX_CHARS = 14
+from filters.bits import hash_of
+
+MAX_BYTES = 20
 """No entry is longer; longer strings are never looked up."""
-HASH_SEED = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bits, over code points
-HASH_PRIME = np.uint64(0x100000001B3)
 
 _list = str.split
 
@@ -56,16 +55,16 @@ _EMOTICONS = _list(
 
 
 class Contractions(NamedTuple):
-    """Open addressing: slot `hash & (slots - 1)`, then the next one; mask 0 and key 0 are empty.
+    """Open addressing: slot `hash & (slots - 1)`, then the next one; key 0 is empty.
 
-    keys uint64[slots]: hash of the entry; cuts uint32[slots]: its mask, bit 31 set for "keep".
+    keys uint64[slots]: hash_bytes of the entry; cuts uint32[slots]: its mask, with KEEP set.
     """
 
     keys: npt.NDArray[np.uint64]
     cuts: npt.NDArray[np.uint32]
 
 
-KEEP = np.uint32(1 << 31)
+KEEP = 1 << 31
 
 
 def entries() -> dict[str, tuple[str, ...]]:
@@ -73,20 +72,19 @@ def entries() -> dict[str, tuple[str, ...]]:
     parts = itertools.chain(
         _with_pronouns(), _with_questions(), _negations(), _times(), _abbreviations()
     )
-    return {
-        "".join(words): words
-        for words in parts
-        if "".join(words).lower() not in _WORDS_OF_THEIR_OWN
-    }
+    found = {"".join(words): words for words in parts}
+    found |= {_curly(text): tuple(map(_curly, words)) for text, words in found.items()}
+    return {text: words for text, words in found.items() if text.lower() not in _WORDS_OF_THEIR_OWN}
 
 
-@functools.cache
 def load() -> Contractions:
     """The entries as a hash table for kernels."""
-    slots = 4096
+    slots = 8192
     table = Contractions(np.zeros(slots, np.uint64), np.zeros(slots, np.uint32))
     for text, words in entries().items():
-        key = text_hash(text)
+        data = text.encode()
+        assert len(data) <= MAX_BYTES, text
+        key = hash_of(data)
         slot = key & (slots - 1)
         while table.keys[slot]:
             slot = (slot + 1) & (slots - 1)
@@ -96,12 +94,8 @@ def load() -> Contractions:
     return table
 
 
-def text_hash(text: str) -> int:
-    """FNV-1a over code points, as the kernel computes it."""
-    value = int(HASH_SEED)
-    for char in text:
-        value = (value ^ ord(char)) * int(HASH_PRIME) % 2**64
-    return value
+def _curly(text: str) -> str:
+    return text.replace("'", "\u2019")
 
 
 def _both_cases(words: Iterable[str]) -> Iterator[str]:

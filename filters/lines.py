@@ -26,8 +26,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from filters.contractions import HASH_PRIME, HASH_SEED
-from filters.unicode import LINE_BREAK, TERMINAL, classes_of, decode, previous, strip
+from filters.bits import count_chars, hash_bytes, is_plain, newline_from
+from filters.kernels import leaf
+from filters.unicode import LINE_BREAK, TERMINAL
+from filters.utf8 import decode, flags_at, previous, strip
 
 SHORT_LINE_CHARS = 30
 """FineWeb: a line of at most this many characters is short."""
@@ -81,7 +83,8 @@ LINE_COLUMNS = (
 
 _NEWLINE, _RETURN = 0x0A, 0x0D
 _BULLET, _BLACK_CIRCLE, _ELLIPSIS = 0x2022, 0x25CF, 0x2026
-_PARAGRAPH_SEED = np.uint64(0x9E3779B97F4A7C15)
+_PARAGRAPH_SEED = np.uint64(0xCBF29CE484222325)
+_PARAGRAPH_PRIME = np.uint64(0x100000001B3)
 # Bytes that may start a line break.
 _MAY_BREAK = np.zeros(256, np.bool_)
 _MAY_BREAK[[0x0A, 0x0B, 0x0C, 0x0D, 0x1C, 0x1D, 0x1E, 0xC2, 0xE2]] = True
@@ -136,32 +139,33 @@ def _grown(hashes):
 
 
 @numba.njit(nogil=True)
-def count_lines(data, start, stop, classes, out):
+def count_lines(data, start, stop, out):
     """Set out int64[20] to the LINE_COLUMNS of data[start:stop]."""
     out[:] = 0
     if start == stop:
         return
-    text_start, text_stop = strip(data, start, stop, classes)
+    text_start, text_stop = strip(data, start, stop)
     pieces = new_hash_set(64)
     paragraphs = new_hash_set(16)
     open_hash, open_chars = _PARAGRAPH_SEED, np.int64(-1)  # -1: no paragraph is open
     line = start
     while line <= stop:
-        end, value, chars, may_break = _scan_line(data, line, stop)
-        out[NUM_CHARS] += chars
-        _count_splitlines(data, line, end, stop, may_break, classes, out)
+        end = newline_from(data, line, stop)
+        _count_splitlines(data, line, end, stop, out)
         if end > line:
+            value, chars = hash_bytes(data, line, end), count_chars(data, line, end)
+            out[NUM_CHARS] += chars
             pieces, seen = insert(pieces, value)
             _count_piece(seen, chars, out)
             out[NUM_LONG_LINES] += chars >= LONG_LINE_CHARS
-            first, last = strip(data, line, end, classes)
+            first, last = strip(data, line, end)
             if first < last:
-                _count_nonblank(data, first, last, end, classes, seen, chars, out)
+                _count_nonblank(data, first, last, end, seen, chars, out)
             first, last = max(line, text_start), min(end, text_stop)
             if first < last:
                 if first > line or last < end:
-                    _, value, chars, _ = _scan_line(data, first, last)
-                open_hash = (open_hash ^ value) * HASH_PRIME
+                    value, chars = hash_bytes(data, first, last), count_chars(data, first, last)
+                open_hash = (open_hash ^ value) * _PARAGRAPH_PRIME
                 open_chars += chars + 1
         if open_chars >= 0 and (end == line or end >= text_stop):
             paragraphs, seen = insert(paragraphs, open_hash)
@@ -176,7 +180,7 @@ def count_lines(data, start, stop, classes, out):
     _finish(data, start, stop, out)
 
 
-@numba.njit(nogil=True)
+@leaf
 def _finish(data, start, stop, out):
     """Empty pieces at the ends of the text, and the one paragraph of blank text."""
     out[NUM_CHARS] += out[NUM_NEWLINES]
@@ -187,23 +191,7 @@ def _finish(data, start, stop, out):
     out[NUM_PARAGRAPHS] = max(1, out[NUM_PARAGRAPHS])
 
 
-@numba.njit(nogil=True)
-def _scan_line(data, start, stop):
-    """Up to the next newline: its place, hash and characters before it, other breaks possible."""
-    value = HASH_SEED
-    chars = np.int64(0)
-    may_break = False
-    i = start
-    while i < stop and data[i] != _NEWLINE:
-        byte = data[i]
-        value = (value ^ np.uint64(byte)) * HASH_PRIME
-        chars += byte & 0xC0 != 0x80
-        may_break |= _MAY_BREAK[byte]
-        i += 1
-    return i, value, chars, may_break
-
-
-@numba.njit(nogil=True)
+@leaf
 def _count_piece(seen, chars, out):
     out[NUM_PIECES] += 1
     if seen:
@@ -211,8 +199,8 @@ def _count_piece(seen, chars, out):
         out[DUPLICATE_PIECE_CHARS] += chars
 
 
-@numba.njit(nogil=True)
-def _count_nonblank(data, first, last, end, classes, seen, chars, out):
+@leaf
+def _count_nonblank(data, first, last, end, seen, chars, out):
     """A line with text data[first:last]; `end` is that of the line."""
     out[NUM_NONBLANK_LINES] += 1
     out[NUM_SHORT_LINES] += chars <= SHORT_LINE_CHARS
@@ -220,17 +208,17 @@ def _count_nonblank(data, first, last, end, classes, seen, chars, out):
         out[DUPLICATE_NONBLANK_LINE_CHARS] += chars
     if last == end:
         code_point, _ = decode(data, previous(data, end, first), end)
-        if classes_of(classes, code_point) & TERMINAL:
+        if flags_at(code_point) & TERMINAL:
             out[NUM_TERMINAL_LINES] += 1
 
 
-@numba.njit(nogil=True)
-def next_break(data, i, stop, classes):
+@leaf
+def next_break(data, i, stop):
     """The end of the line of str.splitlines at byte i, and the start of the next one."""
     while i < stop:
         if _MAY_BREAK[data[i]]:
             code_point, after = decode(data, i, stop)
-            if classes_of(classes, code_point) & LINE_BREAK:
+            if flags_at(code_point) & LINE_BREAK:
                 if code_point == _RETURN and after < stop and data[after] == _NEWLINE:
                     after += 1
                 return i, after
@@ -240,23 +228,25 @@ def next_break(data, i, stop, classes):
     return stop, stop
 
 
-@numba.njit(nogil=True)
-def _count_splitlines(data, start, end, stop, may_break, classes, out):
+@leaf
+def _count_splitlines(data, start, end, stop, out):
     """Count data[start:end], up to a newline or the text's end, as str.splitlines cuts it."""
+    if is_plain(data, start, end):
+        if end < stop or start < end:
+            _count_line(data, start, end, out)
+        return
     limit = min(end + 1, stop)
-    while may_break and start < limit:
-        line_end, after = next_break(data, start, limit, classes)
-        _count_line(data, start, line_end, classes, out)
+    while start < limit:
+        line_end, after = next_break(data, start, limit)
+        _count_line(data, start, line_end, out)
         start = after
-    if not may_break and (end < stop or start < end):
-        _count_line(data, start, end, classes, out)
 
 
-@numba.njit(nogil=True)
-def _count_line(data, start, stop, classes, out):
+@leaf
+def _count_line(data, start, stop, out):
     """One line of str.splitlines: bullets and ellipses."""
     out[NUM_LINES] += 1
-    first, last = strip(data, start, stop, classes)
+    first, last = strip(data, start, stop)
     if first == last:
         return
     code_point, _ = decode(data, first, stop)
@@ -269,7 +259,7 @@ def _count_line(data, start, stop, classes, out):
     _count_ellipsis(data, first, last, last == stop, out)
 
 
-@numba.njit(nogil=True)
+@leaf
 def _count_ellipsis(data, first, last, at_end, out):
     """The end of a line; `at_end`: no white space comes after it."""
     if data[last - 1] == ord("."):

@@ -15,6 +15,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from filters.kernels import leaf
+
 MAX_NGRAM = 10
 TOP_NGRAMS = (2, 3, 4)
 DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)
@@ -50,7 +52,7 @@ def new_ngram_work(num_words):
     )
 
 
-@numba.njit(nogil=True)
+@leaf
 def repeated_ngrams(words, num_words, num_distinct, word_chars, work, out):
     """Characters in repeated n-grams of words[:num_words], numbers below `num_distinct`.
 
@@ -74,7 +76,7 @@ def repeated_ngrams(words, num_words, num_distinct, word_chars, work, out):
             out[n - 2] = _duplicate_chars(word_chars, n, size, work)
 
 
-@numba.njit(nogil=True)
+@leaf
 def _chars(word_chars, start, n):
     total = 0
     for k in range(start, start + n):
@@ -82,7 +84,7 @@ def _chars(word_chars, start, n):
     return total
 
 
-@numba.njit(nogil=True)
+@leaf
 def _repeated_words(words, num_words, num_distinct, work):
     """The places of words that occur more than once; returns how many."""
     counts = work.counts
@@ -99,7 +101,7 @@ def _repeated_words(words, num_words, num_distinct, work):
     return size
 
 
-@numba.njit(nogil=True)
+@leaf
 def _number_pairs(words, num_words, n, size, work):
     """From the (n-1)-grams that repeat to the n-grams that repeat; returns how many places.
 
@@ -139,7 +141,7 @@ def _number_pairs(words, num_words, n, size, work):
     return size
 
 
-@numba.njit(nogil=True)
+@leaf
 def _log2(power_of_two):
     exponent = 0
     while (1 << exponent) < power_of_two:
@@ -147,7 +149,7 @@ def _log2(power_of_two):
     return exponent
 
 
-@numba.njit(nogil=True)
+@leaf
 def _top_chars(word_chars, n, size, work, otherwise):
     """Characters times count of the most frequent n-gram, the earliest of equals."""
     best = 1
@@ -160,7 +162,7 @@ def _top_chars(word_chars, n, size, work, otherwise):
     return total
 
 
-@numba.njit(nogil=True)
+@leaf
 def _duplicate_chars(word_chars, n, size, work):
     """Characters of n-grams seen before, going on after each one found."""
     for k in range(size):

@@ -17,15 +17,13 @@ without spaces are chunks of their own (see strings.py). Cost: linear in the chu
 
 from __future__ import annotations
 
-import functools
-from typing import NamedTuple
-
 import numba
 import numpy as np
-import numpy.typing as npt
 
-from filters.contractions import HASH_PRIME, HASH_SEED, MAX_CHARS, Contractions, text_hash
-from filters.contractions import load as load_contractions
+from filters import contractions
+from filters.bits import hash_bytes
+from filters.contractions import MAX_BYTES
+from filters.kernels import leaf
 from filters.unicode import (
     CURRENCY,
     DIGIT,
@@ -37,13 +35,10 @@ from filters.unicode import (
     QUOTE,
     SUFFIX,
     UPPER,
-    CharClasses,
-    classes_of,
-    decode,
 )
-from filters.unicode import load as load_classes
+from filters.utf8 import decode, flags_at
 
-MAX_CHUNK_BYTES = 4096
+MAX_CHUNK_BYTES = 1024
 
 _DOT, _PLUS, _MINUS, _AT, _COMMA, _APOSTROPHE = (ord(c) for c in ".+-@,'")
 _ELLIPSIS, _CURLY_APOSTROPHE, _EN_DASH, _EM_DASH = 0x2026, 0x2019, 0x2013, 0x2014
@@ -54,162 +49,138 @@ _LIST_UNITS = (
 )
 _UNITS = _LIST_UNITS.split()
 MAX_UNIT_CHARS = max(map(len, _UNITS))
+_PACKED_UNITS = np.array(
+    [sum(ord(char) << 16 * k for k, char in enumerate(unit)) for unit in _UNITS], np.uint64
+)
+_KEYS, _CUTS = contractions.load()
 
 
-class Chunk(NamedTuple):
-    """Work memory for one chunk: its characters, and where its words end.
-
-    chars int32, flags uint32, starts int32 (byte in the chunk; one more entry than characters);
-    cuts bool: a word ends before character k.
-    """
-
-    chars: npt.NDArray[np.int32]
-    flags: npt.NDArray[np.uint32]
-    starts: npt.NDArray[np.int32]
-    cuts: npt.NDArray[np.bool_]
-
-
-class Rules(NamedTuple):
-    """What the kernels read: character classes, contractions, hashes of units, sorted."""
-
-    classes: CharClasses
-    contractions: Contractions
-    units: npt.NDArray[np.uint64]
-
-
-def new_chunk() -> Chunk:
-    size = MAX_CHUNK_BYTES + 8
-    return Chunk(
-        np.zeros(size, np.int32),
-        np.zeros(size, np.uint32),
-        np.zeros(size, np.int32),
-        np.zeros(size, np.bool_),
-    )
-
-
-@functools.cache
-def load_rules() -> Rules:
-    """The rules that ship with the package, read once per process."""
-    units = np.array(sorted(text_hash(unit) for unit in _UNITS), np.uint64)
-    return Rules(load_classes(), load_contractions(), units)
+CHARACTER = np.dtype(
+    [
+        ("char", np.int32),
+        ("flags", np.uint32),
+        ("start", np.int32),  # its first byte in the chunk
+        ("cut", np.bool_),  # a word ends before it
+    ],
+    align=True,
+)
 
 
 @numba.njit(nogil=True)
-def segment(data, start, stop, rules, chunk):
+def new_chunk():
+    """Work memory for one chunk: CHARACTER records, one more than a chunk has characters."""
+    return np.zeros(MAX_CHUNK_BYTES + 8, CHARACTER)
+
+
+@leaf
+def segment(data, start, stop, chunk):
     """Set `chunk` to the characters of data[start:stop] and the ends of its words.
 
-    Returns the number of characters. `chunk.cuts[n]` is set for n characters.
+    Returns the number of characters, n. `chunk[n]` is the end: its `cut` is set.
     """
-    size = _decode_chunk(data, start, stop, rules.classes, chunk)
-    for k in range(size):
-        chunk.cuts[k] = False
-    chunk.cuts[size] = True
-    first, last = _cut_ends(chunk, size, rules)
+    size = _decode_chunk(data, start, stop, chunk)
+    first, last = _cut_ends(data, start, chunk, size)
     if first < last:
-        mask = _contraction(chunk, first, last, rules.contractions)
+        mask = _contraction(data, start, chunk, first, last)
         if mask:
             for k in range(1, last - first):
                 if mask >> np.uint32(k) & np.uint32(1):
-                    chunk.cuts[first + k] = True
+                    chunk[first + k].cut = True
         elif not _is_address(chunk, first, last):
             _cut_infixes(chunk, first, last)
     return size
 
 
-@numba.njit(nogil=True)
-def _decode_chunk(data, start, stop, classes, chunk):
+@leaf
+def _decode_chunk(data, start, stop, chunk):
     size = 0
     i = start
     while i < stop:
         code_point, after = decode(data, i, stop)
-        chunk.chars[size] = code_point
-        chunk.flags[size] = classes_of(classes, code_point)
-        chunk.starts[size] = i - start
+        chunk[size].char = code_point
+        chunk[size].flags = flags_at(code_point)
+        chunk[size].start = i - start
+        chunk[size].cut = False
         size += 1
         i = after
-    chunk.starts[size] = stop - start
+    chunk[size].start = stop - start
+    chunk[size].cut = True
     return size
 
 
-@numba.njit(nogil=True)
-def _cut_ends(chunk, size, rules):
+@leaf
+def _cut_ends(data, start, chunk, size):
     """Rule 2: cut prefixes and suffixes; returns what remains, as a range of characters."""
     first, last = 0, size
-    contractions = rules.contractions
-    while first < last and not _contraction(chunk, first, last, contractions):
+    while first < last and not _contraction(data, start, chunk, first, last):
         prefix = _prefix(chunk, first, last)
-        if prefix and _contraction(chunk, first + prefix, last, contractions):
-            chunk.cuts[first + prefix] = True
+        if prefix and _contraction(data, start, chunk, first + prefix, last):
+            chunk[first + prefix].cut = True
             return first + prefix, last
-        suffix = _suffix(chunk, first + prefix, last, rules.units)
-        if suffix and _contraction(chunk, first, last - suffix, contractions):
-            chunk.cuts[last - suffix] = True
+        suffix = _suffix(chunk, first + prefix, last)
+        if suffix and _contraction(data, start, chunk, first, last - suffix):
+            chunk[last - suffix].cut = True
             return first, last - suffix
         if not prefix and not suffix:
             break
         first += prefix
         last -= suffix
-        chunk.cuts[first] = True
-        chunk.cuts[last] = True
+        chunk[first].cut = True
+        chunk[last].cut = True
     return first, last
 
 
-@numba.njit(nogil=True)
-def _hash(chunk, first, last):
-    value = HASH_SEED
-    for k in range(first, last):
-        char = chunk.chars[k]
-        if char == _CURLY_APOSTROPHE:
-            char = _APOSTROPHE
-        value = (value ^ np.uint64(char)) * HASH_PRIME
-    return value
-
-
-@numba.njit(nogil=True)
-def _contraction(chunk, first, last, contractions):
-    """The mask of an entry of contractions.py, 0 when the characters are none."""
-    if first >= last or last - first > MAX_CHARS:
-        return np.uint32(0)
-    value = _hash(chunk, first, last)
-    slot = value & np.uint64(contractions.keys.size - 1)
-    while contractions.keys[slot]:
-        if contractions.keys[slot] == value:
-            return contractions.cuts[slot]
-        slot = (slot + np.uint64(1)) & np.uint64(contractions.keys.size - 1)
+@leaf
+def contraction(value):
+    """The mask of the entry of contractions.py with this hash, 0 when there is none."""
+    slot = np.int64(value) & (_KEYS.size - 1)
+    while _KEYS[slot]:
+        if _KEYS[slot] == value:
+            return _CUTS[slot]
+        slot = (slot + 1) & (_KEYS.size - 1)
     return np.uint32(0)
 
 
-@numba.njit(nogil=True)
+@leaf
+def _contraction(data, start, chunk, first, last):
+    """The mask of the entry that characters first..last are, 0 when they are none."""
+    begin, end = start + chunk[first].start, start + chunk[last].start
+    if first >= last or end - begin > MAX_BYTES:
+        return np.uint32(0)
+    return contraction(hash_bytes(data, begin, end))
+
+
+@leaf
 def _dots(chunk, k, last):
     """How many periods stand in a row from character k on."""
     count = 0
-    while k + count < last and chunk.chars[k + count] == _DOT:
+    while k + count < last and chunk[k + count].char == _DOT:
         count += 1
     return count
 
 
-@numba.njit(nogil=True)
+@leaf
 def _prefix(chunk, first, last):
     """Number of characters to cut in front."""
-    char = chunk.chars[first]
-    if chunk.flags[first] & PREFIX:
+    char = chunk[first].char
+    if chunk[first].flags & PREFIX:
         return 1
     if char == _DOT:
         dots = _dots(chunk, first, last)
         return dots if dots > 1 else 0
     if char == _PLUS:
-        return 0 if first + 1 < last and chunk.flags[first + 1] & DIGIT else 1
+        return 0 if first + 1 < last and chunk[first + 1].flags & DIGIT else 1
     return 0
 
 
-@numba.njit(nogil=True)
-def _suffix(chunk, first, last, units):
+@leaf
+def _suffix(chunk, first, last):
     """Number of characters to cut at the end of characters first..last."""
     if first >= last:
         return 0
-    char, flags = chunk.chars[last - 1], chunk.flags[last - 1]
-    before = chunk.chars[last - 2] if last - 2 >= first else 0
-    before_flags = chunk.flags[last - 2] if last - 2 >= first else np.uint32(0)
+    char, flags = chunk[last - 1].char, chunk[last - 1].flags
+    before = chunk[last - 2].char if last - 2 >= first else 0
+    before_flags = chunk[last - 2].flags if last - 2 >= first else np.uint32(0)
     if char == _DOT:
         return _final_dots(chunk, first, last)
     if flags & SUFFIX:
@@ -218,63 +189,66 @@ def _suffix(chunk, first, last, units):
         return 1
     if char in (ord("s"), ord("S")) and before in (_APOSTROPHE, _CURLY_APOSTROPHE):
         return 2
-    return _unit(chunk, first, last, units)
+    return _unit(chunk, first, last)
 
 
-@numba.njit(nogil=True)
+@leaf
 def _final_dots(chunk, first, last):
     dots = 1
-    while last - dots > first and chunk.chars[last - dots - 1] == _DOT:
+    while last - dots > first and chunk[last - dots - 1].char == _DOT:
         dots += 1
     if dots > 1:
         return dots
     if last - 2 < first:
         return 0
-    before, flags = chunk.chars[last - 2], chunk.flags[last - 2]
+    before, flags = chunk[last - 2].char, chunk[last - 2].flags
     if flags & (DIGIT | LOWER | SUFFIX):
         return 1
     if before in (_PLUS, _MINUS, ord("%"), 0xB2):
         return 1
-    if flags & UPPER and last - 3 >= first and chunk.flags[last - 3] & UPPER:
+    if flags & UPPER and last - 3 >= first and chunk[last - 3].flags & UPPER:
         return 1
     return 0
 
 
-@numba.njit(nogil=True)
-def _unit(chunk, first, last, units):
+@leaf
+def _unit(chunk, first, last):
     """The length of a unit that follows a digit: 5km, 20%."""
     for length in range(min(MAX_UNIT_CHARS, last - first - 1), 0, -1):
-        if chunk.flags[last - length - 1] & DIGIT:
-            value = _hash(chunk, last - length, last)
-            k = np.searchsorted(units, value)
-            if k < units.size and units[k] == value:
+        if not chunk[last - length - 1].flags & DIGIT:
+            continue
+        packed = np.uint64(0)
+        for k in range(length):
+            packed |= np.uint64(chunk[last - length + k].char & 0xFFFF) << np.uint64(16 * k)
+        for unit in _PACKED_UNITS:
+            if unit == packed:
                 return length
     return 0
 
 
-@numba.njit(nogil=True)
+@leaf
 def _is_address(chunk, first, last):
     """Rule 3: `scheme://...`, `user@host.tld`, `host.tld`, with a port and a path or not."""
     start = first
     for k in range(first, last - 2):
-        if chunk.chars[k] == ord(":") and chunk.chars[k + 1] == ord("/") == chunk.chars[k + 2]:
+        if chunk[k].char == ord(":") and chunk[k + 1].char == ord("/") == chunk[k + 2].char:
             start = k + 3
             break
     for k in range(start, last):
-        if chunk.chars[k] == _AT:
+        if chunk[k].char == _AT:
             start = k + 1
     label, dots, k = start, 0, start
     while k < last:
-        char, flags = chunk.chars[k], chunk.flags[k]
+        char, flags = chunk[k].char, chunk[k].flags
         if char == _DOT:
-            if k == label or chunk.chars[k - 1] == _MINUS:
+            if k == label or chunk[k - 1].char == _MINUS:
                 return False
             dots += 1
             label = k + 1
         elif char in (ord("/"), ord("?"), ord("#")):
             break
         elif char == ord(":"):
-            if k + 1 == last or not chunk.flags[k + 1] & DIGIT:
+            if k + 1 == last or not chunk[k + 1].flags & DIGIT:
                 return False
             break
         elif not (flags & (LETTER | DIGIT) or char >= 0xA1 or char == _MINUS or char == ord("_")):
@@ -282,29 +256,29 @@ def _is_address(chunk, first, last):
         k += 1
     if dots == 0 or k - label < 2:
         return False
-    while label < k and chunk.flags[label] & LOWER:
+    while label < k and chunk[label].flags & LOWER:
         label += 1
     return label == k
 
 
-@numba.njit(nogil=True)
+@leaf
 def _cut_infixes(chunk, first, last):
     """Rule 4: cut around what stands between two parts of characters first..last."""
     k = first + 1
     while k < last:
         length = _infix(chunk, k, first, last)
         if length:
-            chunk.cuts[k] = True
-            chunk.cuts[k + length] = True
+            chunk[k].cut = True
+            chunk[k + length].cut = True
             k += length
         else:
             k += 1
 
 
-@numba.njit(nogil=True)
+@leaf
 def _infix(chunk, k, first, last):
     """The length of an infix at character k > first, 0 when there is none."""
-    char, flags = chunk.chars[k], chunk.flags[k]
+    char, flags = chunk[k].char, chunk[k].flags
     if flags & LETTER:
         return 0
     if char == _ELLIPSIS or flags & ICON:
@@ -313,14 +287,14 @@ def _infix(chunk, k, first, last):
         dots = _dots(chunk, k, last)
         if dots > 1:
             return dots
-    before = chunk.flags[k - 1]
-    after = chunk.flags[k + 1] if k + 1 < last else np.uint32(0)
+    before = chunk[k - 1].flags
+    after = chunk[k + 1].flags if k + 1 < last else np.uint32(0)
     if char == _DOT:
         return 1 if before & (LOWER | QUOTE) and after & (UPPER | QUOTE) else 0
     if char == _COMMA:
         return 1 if before & LETTER and after & LETTER else 0
     if before & DIGIT and char in (_PLUS, _MINUS, ord("*"), ord("^")):
-        digit_or_minus = after & DIGIT or (k + 1 < last and chunk.chars[k + 1] == _MINUS)
+        digit_or_minus = after & DIGIT or (k + 1 < last and chunk[k + 1].char == _MINUS)
         if digit_or_minus:
             return 1
     if not before & (LETTER | DIGIT):
@@ -332,14 +306,14 @@ def _infix(chunk, k, first, last):
     return _double_dash(chunk, k, last)
 
 
-@numba.njit(nogil=True)
+@leaf
 def _double_dash(chunk, k, last):
     """The length of `--`, `---` or two em dashes before a letter."""
     length = 0
-    while k + length < last and chunk.chars[k + length] == chunk.chars[k] and length < 4:
+    while k + length < last and chunk[k + length].char == chunk[k].char and length < 4:
         length += 1
-    if k + length >= last or not chunk.flags[k + length] & LETTER:
+    if k + length >= last or not chunk[k + length].flags & LETTER:
         return 0
-    if chunk.chars[k] == _MINUS:
+    if chunk[k].char == _MINUS:
         return length if 2 <= length <= 3 else 0
-    return length if chunk.chars[k] == _EM_DASH and length == 2 else 0
+    return length if chunk[k].char == _EM_DASH and length == 2 else 0

@@ -40,19 +40,28 @@ it; time is linear in its bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from filters import contractions, lines, ngrams, segment, strings, unicode
+from filters import bits, contractions, lines, ngrams, segment, strings, unicode, utf8
 from filters.columns import text_bytes
-from filters.kernels import sources_digest
+from filters.kernels import leaf, sources_digest
 from filters.lines import LINE_COLUMNS, count_lines
 from filters.ngrams import DUPLICATE_NGRAMS, TOP_NGRAMS, new_ngram_work, repeated_ngrams
-from filters.segment import load_rules, new_chunk
-from filters.strings import find, learn_chunk, new_strings, scan_chunk, skip_space
+from filters.segment import MAX_CHUNK_BYTES, new_chunk
+from filters.strings import (
+    chunk_end,
+    fit_cache,
+    grown,
+    has_room,
+    new_strings,
+    skip_space,
+    string_of_chunk,
+)
 
 (
     NUM_WORDS,
@@ -86,6 +95,8 @@ NGRAM_COLUMNS = (
 )
 VERSION = 1
 COLUMNS = (*LINE_COLUMNS, *WORD_COLUMNS, *NGRAM_COLUMNS)
+_SENTENCE_ENDED, _STOP_WORDS, _DISTINCT, _LAST_END = range(4)  # state within a document
+
 SCHEMA = pa.schema([(name, pa.int64()) for name in COLUMNS])
 
 
@@ -95,11 +106,11 @@ def compute(batch: pa.RecordBatch, params: Mapping[str, Any] | None = None) -> p
         raise ValueError(f"signal group text takes no parameters, not {sorted(params)}")
     offsets, data = text_bytes(batch.column("text"))
     counts = np.empty((len(COLUMNS), batch.num_rows), np.int64)
-    _count_documents(offsets, data, load_rules(), new_strings(), new_chunk(), counts)
+    _count_documents(offsets, data, counts)
     return pa.RecordBatch.from_arrays([pa.array(column) for column in counts], schema=SCHEMA)
 
 
-@numba.njit(nogil=True)
+@leaf
 def _store(line_counts, word_counts, ngram_counts, counts, document):
     column = 0
     for group in (line_counts, word_counts, ngram_counts):
@@ -108,26 +119,49 @@ def _store(line_counts, word_counts, ngram_counts, counts, document):
             column += 1
 
 
-@numba.njit(nogil=True)
-def _count_words(data, start, stop, document, rules, table, chunk, words, word_chars, out):
-    """Set `out` to the WORD_COLUMNS, words[:num_words] to numbers from 0 and word_chars to lengths.
+class DocumentWords(NamedTuple):
+    """Room for the words of one document: their numbers and lengths in order, int32."""
 
-    Returns the table, both arrays (grown if needed) and how many distinct words there are.
+    numbers: npt.NDArray[np.int32]
+    chars: npt.NDArray[np.int32]
+
+
+@numba.njit(nogil=True)
+def new_document_words():
+    """Room for some words; it grows."""
+    return DocumentWords(np.empty(1 << 12, np.int32), np.empty(1 << 12, np.int32))
+
+
+@numba.njit(nogil=True)
+def _count_words(data, start, stop, document, table, chunk, words, out):
+    """Set `out` to the WORD_COLUMNS and `words` to the words of data[start:stop].
+
+    Returns the table and the words (both grown if needed) and how many distinct words there are.
     """
-    out[:] = 0
-    stop_words = np.uint8(0)
-    distinct = np.int32(0)
-    num_words = np.int64(0)
-    sentence_ended = np.uint8(0)
-    last_end = np.int64(-1)
-    i = skip_space(data, start, stop, rules.classes)
+    for column in range(out.size):
+        out[column] = 0
+    state = np.zeros(4, np.int64)
+    state[_LAST_END] = -1
+    i = skip_space(data, start, stop)
     while i < stop:
-        end, value = scan_chunk(data, i, stop, rules.classes)
-        index = find(table, value, data, i, end)
-        if index < 0 or table.strings[index].num_words == 0:
-            table, index = learn_chunk(table, value, data, i, end, rules, chunk)
-        record = table.strings[index]
-        out[NUM_SPACE_WORDS] += i != last_end
+        if not has_room(table):
+            table = grown(table)
+        words = _with_room(words, out[NUM_WORDS] + MAX_CHUNK_BYTES)
+        i = _count_chunks(data, i, stop, document, table, chunk, words, state, out)
+    out[NUM_SENTENCES] += out[NUM_WORDS] > 0
+    for k in range(8):
+        out[NUM_DISTINCT_STOP_WORDS] += state[_STOP_WORDS] >> k & 1
+    return table, words, state[_DISTINCT]
+
+
+@leaf
+def _count_chunks(data, i, stop, document, table, chunk, words, state, out):
+    """Count chunks from byte i on, as long as there is room; returns where the next one starts."""
+    strings, table_words, numbers, chars = table.strings, table.words, words.numbers, words.chars
+    while i < stop and out[NUM_WORDS] + MAX_CHUNK_BYTES <= numbers.size and has_room(table):
+        end = chunk_end(data, i, stop)
+        record = strings[string_of_chunk(table, data, i, end, chunk)]
+        out[NUM_SPACE_WORDS] += i != state[_LAST_END]
         out[NUM_NONSYMBOL_WORDS] += record.num_nonsymbol_words
         out[NONSYMBOL_WORD_CHARS] += record.nonsymbol_word_chars
         out[NUM_ALPHA_WORDS] += record.num_alpha_words
@@ -135,61 +169,63 @@ def _count_words(data, start, stop, document, rules, table, chunk, words, word_c
         out[NUM_HASHES] += record.num_hashes
         out[NUM_ELLIPSES] += record.num_ellipses
         out[NUM_CURLY_BRACKETS] += record.num_curly_brackets
-        out[NUM_SENTENCES] += record.sentence_starts[sentence_ended]
-        sentence_ended = record.sentence_ended[sentence_ended]
-        stop_words |= record.stop_words
-        if num_words + record.num_words > words.size:
-            words = _grown(words, num_words + record.num_words)
-            word_chars = _grown(word_chars, num_words + record.num_words)
-        for k in range(record.first_word, record.first_word + record.num_words):
-            word = table.strings[table.words[k]]
+        out[NUM_SENTENCES] += record.sentence_starts[state[_SENTENCE_ENDED]]
+        state[_SENTENCE_ENDED] = record.sentence_ended[state[_SENTENCE_ENDED]]
+        state[_STOP_WORDS] |= record.stop_words
+        state[_LAST_END] = end
+        num_words = out[NUM_WORDS]
+        for k in range(record.num_words):
+            word = strings[table_words[record.first_word + k]]
             if word.document != document + 1:
                 word.document = document + 1
-                word.number = distinct
-                distinct += 1
-            words[num_words] = word.number
-            word_chars[num_words] = word.num_chars
-            num_words += 1
-        last_end = end
-        i = skip_space(data, end, stop, rules.classes)
-    out[NUM_WORDS] = num_words
-    out[NUM_SENTENCES] += num_words > 0
-    for k in range(8):
-        out[NUM_DISTINCT_STOP_WORDS] += stop_words >> k & 1
-    return table, words, word_chars, distinct
+                word.number = state[_DISTINCT]
+                state[_DISTINCT] += 1
+            numbers[num_words + k] = word.number
+            chars[num_words + k] = word.num_chars
+        out[NUM_WORDS] += record.num_words
+        i = skip_space(data, end, stop)
+    return i
 
 
 @numba.njit(nogil=True)
-def _grown(values, at_least):
-    grown = np.empty(max(at_least, 2 * values.size), values.dtype)
-    for k in range(values.size):
-        grown[k] = values[k]
-    return grown
+def _with_room(words, at_least):
+    """The words with room for `at_least` of them, kept in place."""
+    if at_least <= words.numbers.size:
+        return words
+    size = max(at_least, 2 * words.numbers.size)
+    larger = DocumentWords(np.empty(size, np.int32), np.empty(size, np.int32))
+    for k in range(words.numbers.size):
+        larger.numbers[k] = words.numbers[k]
+        larger.chars[k] = words.chars[k]
+    return larger
 
 
 def _compile(sources: str) -> Callable[..., None]:
     @numba.njit(cache=True, nogil=True)
-    def count_documents(offsets, data, rules, table, chunk, counts):
+    def count_documents(offsets, data, counts):
         """Set counts int64[columns, rows]."""
         _ = sources  # part of the cache's key
         line_counts = np.empty(len(LINE_COLUMNS), np.int64)
         word_counts = np.empty(len(WORD_COLUMNS), np.int64)
         ngram_counts = np.empty(len(NGRAM_COLUMNS), np.int64)
-        work = new_ngram_work(1 << 12)
-        words = np.empty(1 << 12, np.int32)
-        word_chars = np.empty(1 << 12, np.int32)
+        table, chunk = new_strings(), new_chunk()
+        words, work = new_document_words(), new_ngram_work(1 << 12)
         for document in range(offsets.size - 1):
             start, stop = offsets[document], offsets[document + 1]
-            count_lines(data, start, stop, rules.classes, line_counts)
-            table, words, word_chars, distinct = _count_words(
-                data, start, stop, document, rules, table, chunk, words, word_chars, word_counts
+            count_lines(data, start, stop, line_counts)
+            table = fit_cache(table)
+            table, words, distinct = _count_words(
+                data, start, stop, document, table, chunk, words, word_counts
             )
-            if word_counts[NUM_WORDS] > work.places.size:
-                work = new_ngram_work(words.size)
-            repeated_ngrams(words, word_counts[NUM_WORDS], distinct, word_chars, work, ngram_counts)
+            num_words = word_counts[NUM_WORDS]
+            if num_words > work.places.size:
+                work = new_ngram_work(words.numbers.size)
+            repeated_ngrams(words.numbers, num_words, distinct, words.chars, work, ngram_counts)
             _store(line_counts, word_counts, ngram_counts, counts, document)
 
     return count_documents
 
 
-_count_documents = _compile(sources_digest(contractions, lines, ngrams, segment, strings, unicode))
+_count_documents = _compile(
+    sources_digest(bits, contractions, lines, ngrams, segment, strings, unicode, utf8)
+)

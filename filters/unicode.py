@@ -1,4 +1,4 @@
-"""Character classes of every code point, and UTF-8 decoding inside kernels.
+"""Character classes of every code point.
 
 One word of flags per code point answers all the questions that the quality rules ask of a
 character. The table is data (`models/char_classes.npz`, 12 kB) and not computed at start: counts
@@ -26,7 +26,6 @@ import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -54,8 +53,7 @@ import numpy.typing as npt
 
 UNICODE_VERSION = "14.0.0"
 NUM_CODE_POINTS = 0x110000
-REPLACEMENT = 0xFFFD
-_PATH = Path(__file__).parent / "models" / "char_classes.npz"
+TABLE_PATH = Path(__file__).parent / "models" / "char_classes.npz"
 
 _UNSPACED_SCRIPTS = (
     (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
@@ -97,78 +95,20 @@ _LINE_BREAKS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 
 
 class CharClasses(NamedTuple):
-    """Flags of code point c: `flags[blocks[c >> 7] << 7 | c & 127]`.
+    """Flags of code point c: `flags[classes[blocks[c >> 7] << 7 | c & 127]]`.
 
-    blocks uint16[8704]; flags uint32[128 * distinct blocks].
+    blocks uint8[8704]; classes uint8[128 * distinct blocks]; flags uint32[distinct flags].
     """
 
-    blocks: npt.NDArray[np.uint16]
+    blocks: npt.NDArray[np.uint8]
+    classes: npt.NDArray[np.uint8]
     flags: npt.NDArray[np.uint32]
 
 
-@functools.cache
 def load() -> CharClasses:
-    """The table that ships with the package, read once per process."""
-    with np.load(_PATH, allow_pickle=False) as arrays:
-        return CharClasses(arrays["blocks"], arrays["flags"])
-
-
-@numba.njit(nogil=True)
-def classes_of(classes, code_point):
-    """The flags of a code point below 0x110000."""
-    return classes.flags[np.int64(classes.blocks[code_point >> 7]) << 7 | code_point & 127]
-
-
-@numba.njit(nogil=True)
-def decode(data, i, stop):
-    """The code point at byte i and the byte after it. Never reads at or beyond `stop`.
-
-    Arrow text is valid UTF-8; for anything else the answer is U+FFFD and the next byte.
-    """
-    lead = np.int64(data[i])
-    if lead < 0x80:
-        return lead, i + 1
-    if 0xC0 <= lead < 0xE0:
-        extra, code_point = 1, lead & 0x1F
-    elif 0xE0 <= lead < 0xF0:
-        extra, code_point = 2, lead & 0x0F
-    elif 0xF0 <= lead < 0xF8:
-        extra, code_point = 3, lead & 0x07
-    else:
-        return np.int64(REPLACEMENT), i + 1
-    if i + extra >= stop:
-        return np.int64(REPLACEMENT), i + 1
-    for k in range(1, extra + 1):
-        code_point = code_point << 6 | np.int64(data[i + k]) & 0x3F
-    if code_point >= NUM_CODE_POINTS:
-        return np.int64(REPLACEMENT), i + 1
-    return code_point, i + 1 + extra
-
-
-@numba.njit(nogil=True)
-def previous(data, i, start):
-    """The first byte of the character that ends before byte i, for i > start."""
-    i -= 1
-    while i > start and data[i] & 0xC0 == 0x80:
-        i -= 1
-    return i
-
-
-@numba.njit(nogil=True)
-def strip(data, start, stop, classes):
-    """The byte range of str.strip() of data[start:stop]; (stop, stop) when nothing is left."""
-    while start < stop:
-        code_point, after = decode(data, start, stop)
-        if not classes_of(classes, code_point) & SPACE:
-            break
-        start = after
-    while start < stop:
-        last = previous(data, stop, start)
-        code_point, _ = decode(data, last, stop)
-        if not classes_of(classes, code_point) & SPACE:
-            break
-        stop = last
-    return start, stop
+    """The table that ships with the package."""
+    with np.load(TABLE_PATH, allow_pickle=False) as arrays:
+        return CharClasses(*(arrays[name] for name in CharClasses._fields))
 
 
 def flags_of(code_point: int) -> int:
@@ -224,9 +164,11 @@ def _within(code_point: int, ranges: tuple[tuple[int, int], ...]) -> bool:
 
 def build() -> CharClasses:
     """The table of this Python; blocks of 128 code points, each distinct block stored once."""
-    flags = np.array([flags_of(c) for c in range(NUM_CODE_POINTS)], np.uint32).reshape(-1, 128)
-    distinct, blocks = np.unique(flags, axis=0, return_inverse=True)
-    return CharClasses(blocks.ravel().astype(np.uint16), distinct.ravel())
+    everything = [flags_of(code_point) for code_point in range(NUM_CODE_POINTS)]
+    flags, classes = np.unique(np.array(everything, np.uint32), return_inverse=True)
+    distinct, blocks = np.unique(classes.reshape(-1, 128), axis=0, return_inverse=True)
+    assert max(len(flags), len(distinct)) <= 256
+    return CharClasses(blocks.ravel().astype(np.uint8), distinct.ravel().astype(np.uint8), flags)
 
 
 if __name__ == "__main__":
@@ -235,4 +177,4 @@ if __name__ == "__main__":
             f"this Python has Unicode {unicodedata.unidata_version}; the table is pinned to "
             f"{UNICODE_VERSION} (Python 3.11)"
         )
-    np.savez_compressed(_PATH, **build()._asdict())
+    np.savez_compressed(TABLE_PATH, **build()._asdict())

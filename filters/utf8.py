@@ -1,0 +1,69 @@
+"""UTF-8 inside kernels: decoding, character classes, white space at the ends."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from filters.kernels import leaf
+from filters.unicode import NUM_CODE_POINTS, SPACE, load
+
+_BLOCKS, _CLASSES, _FLAGS = load()
+REPLACEMENT = 0xFFFD
+
+
+@leaf
+def flags_at(code_point):
+    """The flags of a code point below 0x110000, from the table as it was when compiled."""
+    return _FLAGS[_CLASSES[np.int64(_BLOCKS[code_point >> 7]) << 7 | code_point & 127]]
+
+
+@leaf
+def decode(data, i, stop):
+    """The code point at byte i and the byte after it. Never reads at or beyond `stop`.
+
+    Arrow text is valid UTF-8; for anything else the answer is U+FFFD and the next byte.
+    """
+    lead = np.int64(data[i])
+    if lead < 0x80:
+        return lead, i + 1
+    if 0xC0 <= lead < 0xE0:
+        extra, code_point = 1, lead & 0x1F
+    elif 0xE0 <= lead < 0xF0:
+        extra, code_point = 2, lead & 0x0F
+    elif 0xF0 <= lead < 0xF8:
+        extra, code_point = 3, lead & 0x07
+    else:
+        return np.int64(REPLACEMENT), i + 1
+    if i + extra >= stop:
+        return np.int64(REPLACEMENT), i + 1
+    for k in range(1, extra + 1):
+        code_point = code_point << 6 | np.int64(data[i + k]) & 0x3F
+    if code_point >= NUM_CODE_POINTS:
+        return np.int64(REPLACEMENT), i + 1
+    return code_point, i + 1 + extra
+
+
+@leaf
+def previous(data, i, start):
+    """The first byte of the character that ends before byte i, for i > start."""
+    i -= 1
+    while i > start and data[i] & 0xC0 == 0x80:
+        i -= 1
+    return i
+
+
+@leaf
+def strip(data, start, stop):
+    """The byte range of str.strip() of data[start:stop]; (stop, stop) when nothing is left."""
+    while start < stop:
+        code_point, after = decode(data, start, stop)
+        if not flags_at(code_point) & SPACE:
+            break
+        start = after
+    while start < stop:
+        last = previous(data, stop, start)
+        code_point, _ = decode(data, last, stop)
+        if not flags_at(code_point) & SPACE:
+            break
+        stop = last
+    return start, stop
