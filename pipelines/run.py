@@ -14,7 +14,6 @@ from pipelines.config import CorpusConfig, dump_config
 from pipelines.report import Report
 from pipelines.runner import check_runner
 from storage import objects
-from storage.errors import UserError
 
 RESOLVED_CONFIG = "config.resolved.yaml"
 STAGES: tuple[tuple[str, Callable[[CorpusConfig], object]], ...] = (
@@ -27,19 +26,26 @@ STAGES: tuple[tuple[str, Callable[[CorpusConfig], object]], ...] = (
 
 
 def run(config: CorpusConfig) -> Report:
-    """Raw files to shards and a report. Raises UserError for what a user can mend."""
+    """Raw files to shards and a report. Raises UserError for what a user can mend.
+
+    A corpus of which nothing is kept has a report too, which says why; then the error is raised.
+    """
     check_runner(config.runner)
     objects.write(config.path(RESOLVED_CONFIG), dump_config(config).encode())
-    for name, stage in STAGES:
-        started = time.monotonic()
-        stage(config)
-        print(f"{name:<9}{time.monotonic() - started:7.1f} s", file=sys.stderr)
+    try:
+        for name, stage in STAGES:
+            started = time.monotonic()
+            stage(config)
+            print(f"{name:<9}{time.monotonic() - started:7.1f} s", file=sys.stderr)
+    except pack.EmptyCorpusError:
+        print_summary(report.run(config))
+        raise
     written = report.run(config)
-    print_summary(config, written)
+    print_summary(written)
     return written
 
 
-def print_summary(config: CorpusConfig, written: Report) -> None:
+def print_summary(written: Report) -> None:
     """The funnel per source, drops by reason, shards and where the report is."""
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(_funnel_table(written))
@@ -49,8 +55,6 @@ def print_summary(config: CorpusConfig, written: Report) -> None:
         tokens = sum(funnel.tokens for funnel in written.data.funnels)
         console.print(f"{tokens:,} tokens in {shards} shards, fingerprint {manifest.fingerprint}")
     console.print(f"report: {written.path}", soft_wrap=True)
-    if not any(funnel.kept for funnel in written.data.funnels):
-        raise UserError(f"{config.name}: no document was kept; the report says why")
 
 
 def _funnel_table(written: Report) -> Table:
