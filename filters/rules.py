@@ -244,6 +244,8 @@ def _path(name: str) -> Path:
 def _parse(name: str, path: Path) -> _RecipeFile:
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise RecipeError(f"recipe {name!r} has no keys; it needs include, editors or rules")
         return _RecipeFile.model_validate(content)
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {name!r} cannot be read: {error}") from error

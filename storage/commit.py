@@ -25,6 +25,7 @@ from typing import Any
 import xxhash
 
 from storage import objects
+from storage.backend import printable
 from storage.tables import TableStats
 
 DONE = "_done"
@@ -79,7 +80,7 @@ def write_marker(output: str, marker: PartMarker) -> None:
 
 def read_marker(output: str, stage: str, part: str) -> PartMarker | None:
     try:
-        return _parse(objects.read(marker_path(output, stage, part)))
+        return _read(marker_path(output, stage, part))
     except objects.ObjectNotFound:
         return None
 
@@ -93,7 +94,7 @@ def read_markers(output: str, stage: str) -> list[PartMarker]:
     folder = objects.join(output, DONE, stage)
     paths = [info.path for info in objects.list_objects(folder) if info.path.endswith(".json")]
     with ThreadPoolExecutor(LIST_THREADS) as pool:
-        markers = pool.map(lambda path: _parse(objects.read(path)), paths)
+        markers = pool.map(_read, paths)
         return sorted(markers, key=lambda marker: marker.part)
 
 
@@ -112,7 +113,14 @@ def fingerprint(markers: Iterable[PartMarker]) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(rows).encode())
 
 
-def _parse(data: bytes) -> PartMarker:
-    fields = json.loads(data)
-    fields["objects"] = [WrittenObject(**written) for written in fields["objects"]]
-    return PartMarker(**fields)
+def _read(path: str) -> PartMarker:
+    data = objects.read(path)
+    try:
+        fields = json.loads(data)
+        fields["objects"] = [WrittenObject(**written) for written in fields["objects"]]
+        return PartMarker(**fields)
+    except (ValueError, KeyError, TypeError) as error:
+        raise objects.StorageError(
+            f"{printable(path)} is no marker of a finished part ({printable(str(error))}); delete "
+            "it, and the part is done again"
+        ) from error
