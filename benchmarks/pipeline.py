@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from benchmarks.processes import Usage, run_module
 from benchmarks.raw_corpus import RawCorpus, write_raw_corpus
 from storage import commit, objects, tables
@@ -94,16 +96,18 @@ def busy_seconds(output: str, folders: tuple[str, ...]) -> float:
 
 
 def _sizes(output: str) -> tuple[int, int, int]:
-    """Bytes of text that was read, bytes that were packed, and tokens."""
-    hashes = [
-        written.path
-        for marker in commit.read_markers(output, "signals/hash")
-        for written in marker.objects
-    ]
-    columns = [tables.read_table(objects.join(output, path), ["text_bytes"])[0] for path in hashes]
+    """Bytes of stored text, bytes that were packed, and tokens."""
+    documents = [marker for marker in commit.read_markers(output, "ingest") if marker.objects]
+    stored = 0
+    for marker in documents:
+        path = objects.join(output, marker.object("documents").path)
+        stored += sum(
+            int(batch.column(0).cast(pa.large_binary()).nbytes) - 8 * (batch.num_rows + 1)
+            for batch in tables.iter_batches(path, ["text"])
+        )
     shards = [marker.counts for marker in commit.read_markers(output, "pack") if marker.objects]
     kept, tokens = (sum(one[name] for one in shards) for name in ("text_bytes", "tokens"))
-    return sum(int(column.to_numpy().sum()) for column in columns), kept, tokens
+    return stored, kept, tokens
 
 
 def print_run(one: Run, two: Run) -> None:
