@@ -12,8 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SAMPLE_SECONDS = 0.05
-WORKER = "sdk_worker_main"
-"""In the command line of Beam's worker processes."""
+WORKER = "pipelines.local_worker"
+"""In the command line of local worker processes."""
 
 
 @dataclass(frozen=True, slots=True)
