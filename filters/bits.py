@@ -56,7 +56,7 @@ def load_word(data, i, end):
     """data[i:min(i + 8, end)] as a uint64, first byte lowest, zeros above; i < end."""
     size = end - i
     if i + 8 <= data.size:
-        word = _load_unaligned(data, np.int64(i))
+        word = _load_unaligned(data, np.int64(i))  # pyright: ignore[reportCallIssue]
         if size >= 8:
             return word
         return word & ((np.uint64(1) << np.uint64(8 * size)) - np.uint64(1))
@@ -71,7 +71,7 @@ def plain_bytes(word):
     """How many of the first bytes of a word are ASCII above the space: 0 to 8."""
     above_space = (word & _LOW_BITS) + _ABOVE_SPACE
     stop = (word | ~above_space) & _HIGH_BITS
-    return np.int64(trailing_zeros(stop) >> np.uint64(3)) if stop else np.int64(8)
+    return np.int64(trailing_zeros(stop) >> np.uint64(3)) if stop else np.int64(8)  # pyright: ignore[reportCallIssue]
 
 
 @leaf
@@ -106,7 +106,7 @@ def newline_from(data, i, stop):
     while i < stop:
         newlines = bytes_equal_to(load_word(data, i, stop), _NEWLINE)
         if newlines:
-            return i + np.int64(trailing_zeros(newlines) >> np.uint64(3))
+            return i + np.int64(trailing_zeros(newlines) >> np.uint64(3))  # pyright: ignore[reportCallIssue]
         i += 8
     return stop
 
