@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import training  # noqa: F401  isort: skip (before torch, whose OpenMP it tunes)
+
 import numpy as np
 import torch
 
