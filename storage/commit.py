@@ -74,7 +74,9 @@ def marker_path(output: str, stage: str, part: str) -> str:
 
 
 def write_marker(output: str, marker: PartMarker) -> None:
-    data = json.dumps(asdict(marker), sort_keys=True, indent=1).encode()
+    fields = asdict(marker)
+    fields["checksum"] = _checksum(fields)
+    data = json.dumps(fields, sort_keys=True, indent=1).encode()
     objects.write(marker_path(output, marker.stage, marker.part), data)
 
 
@@ -117,6 +119,8 @@ def _read(path: str) -> PartMarker:
     data = objects.read(path)
     try:
         fields = json.loads(data)
+        if fields.pop("checksum") != _checksum(fields):
+            raise ValueError("its checksum is wrong")
         fields["objects"] = [WrittenObject(**written) for written in fields["objects"]]
         return PartMarker(**fields)
     except (ValueError, KeyError, TypeError) as error:
@@ -124,3 +128,7 @@ def _read(path: str) -> PartMarker:
             f"{printable(path)} is no marker of a finished part ({printable(str(error))}); delete "
             "it, and the part is done again"
         ) from error
+
+
+def _checksum(fields: dict[str, Any]) -> str:
+    return xxhash.xxh3_64_hexdigest(json.dumps(fields, sort_keys=True).encode())
