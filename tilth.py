@@ -251,8 +251,9 @@ def main(arguments: list[str] | None = None) -> int:
     _quiet_logging()
     _show_what_cannot_be_encoded()
     try:
-        arguments = sys.argv[1:] if arguments is None else arguments
-        code = app(arguments or ["--help"], prog_name="tilth", standalone_mode=False)
+        code = app(
+            arguments or sys.argv[1:] or ["--help"], prog_name="tilth", standalone_mode=False
+        )
         sys.stdout.flush()
     except typer.BadParameter as error:
         return _fail(error.format_message(), 2)

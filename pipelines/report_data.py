@@ -23,7 +23,6 @@ from pipelines.documents_part import CASUALTY_PREFIX, SKIP_PREFIX
 from pipelines.kept import view_of
 from pipelines.registry import REGISTRY
 from pipelines.report_funnel import STAGE_TITLES, Funnel, Tally
-from pipelines.stages import require
 from storage import commit, tables
 from storage.commit import PartMarker
 from storage.errors import UserError
@@ -85,8 +84,6 @@ def decided_parts(config: CorpusConfig) -> list[PartMarker]:
         for marker in commit.read_markers(config.output, FINAL_STAGE)
     }
     parts = ingest.document_parts(config)
-    if not parts:
-        require(config, FINAL_STAGE, "dedup")
     for part in parts:
         if decided.get(part.part) != part.object("documents").rows:
             raise UserError(

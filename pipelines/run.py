@@ -40,23 +40,16 @@ def run(config: CorpusConfig) -> Report:
         print_summary(report.run(config))
         raise
     objects.discard_unfinished(config.output)
+    objects.discard_unfinished(config.output)
     written = report.run(config)
     print_summary(written)
     return written
 
 
 def print_summary(written: Report) -> None:
-    """The funnel per source, what could not be read, shards and where the report is."""
-    width = None if sys.stdout.isatty() else 120
-    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    """The funnel per source, drops by reason, shards and where the report is."""
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(_funnel_table(written))
-    folder = written.path.removesuffix(report.REPORT) + "casualties"
-    for funnel in written.data.funnels:
-        if funnel.casualties:
-            kinds = ", ".join(f"{kind} {n:,}" for kind, n in funnel.casualties.most_common())
-            console.print(
-                f"could not be read: {kinds}; listed in {folder}/{funnel.source}/", soft_wrap=True
-            )
     manifest = written.manifest
     if manifest is not None:
         shards = manifest.shards.num_rows
