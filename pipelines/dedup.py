@@ -14,9 +14,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pipelines import competing, decide, decisions, exact, fuzzy, select
+from pipelines import competing, decide, decisions, exact, fuzzy
 from pipelines.config import CorpusConfig
-from pipelines.stages import require
 from storage import commit
 
 
@@ -27,8 +26,6 @@ def run(config: CorpusConfig) -> Counter[str]:
     Raises UserError when an earlier stage has not finished, StorageError, StageError.
     """
     parts = competing.find_parts(config)
-    if not parts:  # nothing ingested yet, or nothing to ingest
-        require(config, select.STAGE, "select")
     if config.dedup.exact:
         exact.run(config, parts)
     else:

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import annotate, dedup, ingest, pack, preflight, report, select
+from pipelines import annotate, dedup, ingest, pack, report, select
 from pipelines.config import CorpusConfig, dump_config
 from pipelines.report import Report
+from pipelines.runner import check_runner
 from storage import objects
 
 RESOLVED_CONFIG = "config.resolved.yaml"
@@ -29,7 +30,7 @@ def run(config: CorpusConfig) -> Report:
 
     A corpus of which nothing is kept has a report too, which says why; then the error is raised.
     """
-    preflight.check(config)
+    check_runner(config.runner)
     objects.write(config.path(RESOLVED_CONFIG), dump_config(config).encode())
     try:
         for name, stage in STAGES:
@@ -39,7 +40,6 @@ def run(config: CorpusConfig) -> Report:
     except pack.EmptyCorpusError:
         print_summary(report.run(config))
         raise
-    objects.discard_unfinished(config.output)
     objects.discard_unfinished(config.output)
     written = report.run(config)
     print_summary(written)

@@ -150,7 +150,9 @@ def _candidates(config: CorpusConfig, part: KeptPart) -> tuple[np.ndarray, np.nd
 def _make(config: CorpusConfig, parts: list[KeptPart]) -> str:
     settings = config.tokenizer
     if settings.path:
-        return check_given(settings.path)
+        text = _read_given(settings.path)
+        encoding.parse_tokenizer(text, settings.path)
+        return text
     sample = choose_sample(config, parts, settings.sample_bytes, MAX_DOCUMENT_BYTES)
     if not sample:
         raise UserError(
@@ -161,25 +163,13 @@ def _make(config: CorpusConfig, parts: list[KeptPart]) -> str:
     return bpe.train(texts, settings.vocab_size, settings.min_frequency)
 
 
-def check_given(path: str) -> str:
-    """The text of a tokenizer.json that can encode. Raises TokenizerError."""
-    text = _read_given(path)
-    try:
-        encoding.Encoder(encoding.parse_tokenizer(text, path), encoding.EXACT)
-    except TokenizerError as error:
-        raise TokenizerError(f"tokenizer.path: {error}") from error
-    return text
-
-
 def _read_given(path: str) -> str:
     try:
         return objects.read(path).decode("utf-8")
     except objects.ObjectNotFound as error:
         raise TokenizerError(f"tokenizer.path: {error}") from error
     except UnicodeDecodeError as error:
-        raise TokenizerError(
-            f"tokenizer.path: {path} is not a readable tokenizer.json: {error}"
-        ) from error
+        raise TokenizerError(f"{path} is not a readable tokenizer.json: {error}") from error
 
 
 def _write(config: CorpusConfig, recipe: str, text: str) -> PartMarker:
