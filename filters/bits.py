@@ -11,7 +11,7 @@ from numba.core import types
 from numba.core.cgutils import get_item_pointer
 from numba.extending import intrinsic
 
-from filters.kernels import leaf
+from filters.kernels import inlined
 
 assert sys.byteorder == "little", "kernels read eight bytes at a time in little-endian order"
 
@@ -20,7 +20,9 @@ _HIGH_BITS = _ONES * np.uint64(0x80)
 _LOW_BITS = _ONES * np.uint64(0x7F)
 _ABOVE_SPACE = _ONES * np.uint64(0x7F - 0x20)
 _FROM_SPACE = _ONES * np.uint64(0x7F - 0x1F)
-_NEWLINE = 0x0A
+CASE_BITS = _ONES * np.uint64(0x20)
+_FROM_A = _ONES * np.uint64(0x80 - 0x61)
+_ABOVE_Z = _ONES * np.uint64(0x7F - 0x7A)
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -41,7 +43,7 @@ def _load_unaligned(typing_context: Any, data: types.Array, i: types.Integer) ->
 
 
 @intrinsic
-def trailing_zeros(typing_context: Any, value: types.Integer) -> Any:
+def _trailing_zeros(typing_context: Any, value: types.Integer) -> Any:
     """The number of zero bits below the lowest bit of a uint64 that is not 0."""
     signature = types.uint64(types.uint64)
 
@@ -51,7 +53,13 @@ def trailing_zeros(typing_context: Any, value: types.Integer) -> Any:
     return signature, generate
 
 
-@leaf
+@inlined
+def lowest_byte(high_bits):
+    """The number of the first byte of which the high bit is set; at least one is."""
+    return np.int64(_trailing_zeros(high_bits) >> np.uint64(3))  # pyright: ignore[reportCallIssue]
+
+
+@inlined
 def load_word(data, i, end):
     """data[i:min(i + 8, end)] as a uint64, first byte lowest, zeros above; i < end."""
     size = end - i
@@ -66,15 +74,15 @@ def load_word(data, i, end):
     return word
 
 
-@leaf
+@inlined
 def plain_bytes(word):
     """How many of the first bytes of a word are ASCII above the space: 0 to 8."""
     above_space = (word & _LOW_BITS) + _ABOVE_SPACE
     stop = (word | ~above_space) & _HIGH_BITS
-    return np.int64(trailing_zeros(stop) >> np.uint64(3)) if stop else np.int64(8)  # pyright: ignore[reportCallIssue]
+    return lowest_byte(stop) if stop else np.int64(8)
 
 
-@leaf
+@inlined
 def hash_bytes(data, start, end):
     """A 64-bit hash of data[start:end], start < end: one multiplication for eight bytes."""
     value = np.uint64(end - start)
@@ -93,25 +101,14 @@ def hash_of(data: bytes) -> int:
     return value
 
 
-@leaf
+@inlined
 def bytes_equal_to(word, byte):
     """The high bit of each byte of a word that equals `byte`."""
     different = word ^ (_ONES * np.uint64(byte))
     return ~(((different & _LOW_BITS) + _LOW_BITS) | different) & _HIGH_BITS
 
 
-@leaf
-def newline_from(data, i, stop):
-    """The first newline from byte i on, or `stop`."""
-    while i < stop:
-        newlines = bytes_equal_to(load_word(data, i, stop), _NEWLINE)
-        if newlines:
-            return i + np.int64(trailing_zeros(newlines) >> np.uint64(3))  # pyright: ignore[reportCallIssue]
-        i += 8
-    return stop
-
-
-@leaf
+@inlined
 def count_chars(data, start, stop):
     """The number of characters of UTF-8: of bytes that continue none."""
     continuing = np.uint64(0)
@@ -122,23 +119,38 @@ def count_chars(data, start, stop):
     return stop - start - np.int64(continuing)
 
 
-@leaf
+@inlined
 def is_plain(data, start, stop):
     """Whether all bytes are ASCII from the space on: no controls, nothing to decode."""
     for i in range(start, stop, 8):
         word = load_word(data, i, stop)
         if i + 8 > stop:
-            word |= (_ONES * np.uint64(0x20)) << np.uint64(8 * (stop - i))
+            word |= CASE_BITS << np.uint64(8 * (stop - i))
         if (word | ~((word & _LOW_BITS) + _FROM_SPACE)) & _HIGH_BITS:
             return False
     return True
 
 
-@leaf
+@inlined
 def are_letters(data, start, stop):
     """Whether all bytes are ASCII letters."""
-    for i in range(start, stop):
-        lower = data[i] | 0x20
-        if lower < 0x61 or lower > 0x7A:
+    for i in range(start, stop, 8):
+        word = load_word(data, i, stop)
+        lower = (word | CASE_BITS) & _LOW_BITS
+        others = ~(lower + _FROM_A) | (lower + _ABOVE_Z) | word
+        if i + 8 > stop:
+            others &= (np.uint64(1) << np.uint64(8 * (stop - i))) - np.uint64(1)
+        if others & _HIGH_BITS:
             return False
     return True
+
+
+@inlined
+def byte_from(data, i, stop, byte):
+    """The first such byte from i on, or `stop`."""
+    while i < stop:
+        found = bytes_equal_to(load_word(data, i, stop), byte)
+        if found:
+            return min(stop, i + lowest_byte(found))
+        i += 8
+    return stop

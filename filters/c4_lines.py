@@ -26,8 +26,18 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from filters.kernels import leaf
+from filters.bits import (
+    CASE_BITS,
+    are_letters,
+    byte_from,
+    bytes_equal_to,
+    hash_bytes,
+    load_word,
+    lowest_byte,
+)
+from filters.kernels import inlined, leaf
 from filters.lines import next_break
+from filters.segment import contraction
 from filters.strings import chunk_end, grown, has_room, skip_space, skip_word, string_of_chunk
 from filters.unicode import DECIMAL, SPACE
 from filters.utf8 import decode, flags_at, strip
@@ -70,7 +80,7 @@ LINE_COLUMNS = (
 
 _PHRASES = (  # a letter that is rare in English, and what it must stand in
     (LOREM_IPSUM, "m", "lorem ipsum"),
-    (JAVASCRIPT, "v", "javascript"),
+    (JAVASCRIPT, "j", "javascript"),
     (POLICY, "m", "terms of use"),
     (POLICY, "v", "privacy policy"),
     (POLICY, "k", "cookie policy"),
@@ -78,6 +88,7 @@ _PHRASES = (  # a letter that is rare in English, and what it must stand in
     (POLICY, "k", "use of cookies"),
     (POLICY, "k", "use cookies"),
 )
+_PHRASE_LETTERS = np.array([ord(letter) for _, letter, _ in _PHRASES], np.uint8)
 _PHRASE_REASONS = np.array([reason for reason, _, _ in _PHRASES], np.int64)
 _PHRASE_ANCHORS = np.array([text.index(letter) for _, letter, text in _PHRASES], np.int64)
 _PHRASE_SIZES = np.array([len(text) for _, _, text in _PHRASES], np.int64)
@@ -88,8 +99,6 @@ _CITED = np.array(
 _CITED_SIZES = np.array([5, 16], np.int64)
 _SAME = np.arange(256, dtype=np.uint8)
 _LOWER = np.array([ord(chr(b).lower()) if b < 128 else b for b in range(256)], np.uint8)
-_INTERESTING = np.zeros(256, np.bool_)
-_INTERESTING[list(b"mMvVkK{")] = True
 
 
 class LineRules(NamedTuple):
@@ -123,22 +132,28 @@ def new_spans():
 
 
 @numba.njit(nogil=True)
+def _with_room(spans, num_spans):
+    """The spans with room for `num_spans` more."""
+    used, size = spans.used[0], spans.values.shape[0]
+    if used + num_spans <= size:
+        return spans
+    values = np.empty((max(used + num_spans, 2 * size), 5), np.int64)
+    for k in range(used):
+        for column in range(5):
+            values[k, column] = spans.values[k, column]
+    return Spans(spans.used, values)
+
+
+@leaf
 def _push(spans, row, start, end, newline, reason):
-    """One more span; returns the spans to use from then on."""
+    """One more span, for which there is room."""
     n = spans.used[0]
-    if n == spans.values.shape[0]:
-        values = np.empty((2 * n, 5), np.int64)
-        for k in range(n):
-            for column in range(5):
-                values[k, column] = spans.values[k, column]
-        spans = Spans(spans.used, values)
     spans.values[n, ROW] = row
     spans.values[n, START] = start
     spans.values[n, END] = end
     spans.values[n, NEWLINE] = newline
     spans.values[n, REASON] = reason
     spans.used[0] = n + 1
-    return spans
 
 
 @numba.njit(nogil=True)
@@ -148,7 +163,8 @@ def clean_page(page, row, line_rules, table, chunk, view, left, spans, out):
     `left` is a read-only array of the same memory as `view`, which must have room for the page.
     Returns n, the string table and the spans.
     """
-    out[:] = 0
+    for column in range(out.size):
+        out[column] = 0
     size = line = settled = np.int64(0)  # page[:settled] is kept or in a span
     while line < page.size:
         end, after = next_break(page, line, page.size)
@@ -156,40 +172,41 @@ def clean_page(page, row, line_rules, table, chunk, view, left, spans, out):
         start = size + (size > 0)
         stop = _copy_line(page, first, last, view, start)
         fate = _judge(page, first, last, left, start, stop, line_rules)
-        if fate == _KEPT and stop - start < last - first:
+        num_cut = last - first - (stop - start)
+        spans = _with_room(spans, 2 + num_cut // 2)
+        if fate == _KEPT and num_cut:
             first, last = _visible(page, first, last)
             stop = _strip_in_place(view, left, start, stop)
-            if first == last:
-                fate = CITATION
+            fate = CITATION if first == last else _KEPT
         out[NUM_LINES] += 1
         if fate == _KEPT:
-            spans = _join(page, settled, first, size > 0, row, spans)
-            spans = _cut_citations(page, first, last, row, spans, out)
-            table = _count_words(left, start, stop, table, chunk, out)
             out[NUM_KEPT_LINES] += 1
+            _join(page, settled, first, size > 0, row, spans)
+            if num_cut:
+                _cut_citations(page, first, last, row, spans, out)
+            table = _count_words(left, start, stop, table, chunk, out)
             if size:
                 view[size] = _NEWLINE
             size, settled = stop, last
         else:
-            spans = _push(spans, row, settled, end, False, fate)
+            _push(spans, row, settled, end, False, fate)
             settled = end
             if fate < CITATION:
                 out[fate] += 1
         line = after
     if settled < page.size:
-        spans = _push(spans, row, settled, page.size, False, WHITESPACE)
+        _push(spans, row, settled, page.size, False, WHITESPACE)
     return size, table, spans
 
 
-@numba.njit(nogil=True)
+@leaf
 def _join(page, settled, first, joins, row, spans):
     """Leave one newline between two kept lines, and nothing before the first one."""
     if joins:
         if first != settled + 1 or page[settled] != _NEWLINE:
-            spans = _push(spans, row, settled, first, True, WHITESPACE)
+            _push(spans, row, settled, first, True, WHITESPACE)
     elif first > settled:
-        spans = _push(spans, row, settled, first, False, WHITESPACE)
-    return spans
+        _push(spans, row, settled, first, False, WHITESPACE)
 
 
 @leaf
@@ -197,13 +214,13 @@ def _copy_line(page, first, last, view, start):
     """Copy page[first:last] without citations to view[start:]; returns where it ends."""
     i = first
     while i < last:
-        cited = _citation(page, i, last) if page[i] == _BRACKET else 0
-        if cited:
-            i += cited
-        else:
-            view[start] = page[i]
-            start += 1
-            i += 1
+        bracket = byte_from(page, i, last, _BRACKET)
+        cited = _citation(page, bracket, last) if bracket < last else 0
+        end = bracket if cited else min(bracket + 1, last)
+        for k in range(end - i):
+            view[start + k] = page[i + k]
+        start += end - i
+        i = end + cited
     return start
 
 
@@ -263,15 +280,15 @@ def _strip_in_place(view, left, start, stop):
     return start + last - first
 
 
-@numba.njit(nogil=True)
+@leaf
 def _cut_citations(page, first, last, row, spans, out):
-    for i in range(first, last):
-        if page[i] == _BRACKET:
-            cited = _citation(page, i, last)
-            if cited:
-                spans = _push(spans, row, i, i + cited, False, CITATION)
-                out[NUM_CITATIONS] += 1
-    return spans
+    i = byte_from(page, first, last, _BRACKET)
+    while i < last:
+        cited = _citation(page, i, last)
+        if cited:
+            _push(spans, row, i, i + cited, False, CITATION)
+            out[NUM_CITATIONS] += 1
+        i = byte_from(page, i + max(1, cited), last, _BRACKET)
 
 
 @leaf
@@ -330,39 +347,69 @@ def _is_terminated(left, start, stop, end_marks):
 def _find_phrase(left, start, stop):
     """The reason of the first check that left[start:stop] fails, in the order of REASONS."""
     reason = _NONE
-    for i in range(start, stop):
-        if not _INTERESTING[left[i]]:
-            continue
-        if left[i] == ord("{"):
-            reason = min(reason, CURLY_BRACKET)
-            continue
-        for which in range(_PHRASE_REASONS.size):
-            if _PHRASE_REASONS[which] < reason and _is_phrase(left, start, i, stop, which):
-                reason = _PHRASE_REASONS[which]
+    for i in range(start, stop, 8):
+        found = _telling_bytes(load_word(left, i, stop))
+        while found:
+            reason = min(reason, _reason_at(left, start, i + lowest_byte(found), stop))
+            found &= found - np.uint64(1)
     return _KEPT if reason == _NONE else reason
 
 
+@inlined
+def _telling_bytes(word):
+    """The high bits of the bytes that are `{` or the letter of a phrase, and of a few others."""
+    lower = word | CASE_BITS
+    letters = bytes_equal_to(lower, ord("j")) | bytes_equal_to(lower, ord("k"))
+    letters |= bytes_equal_to(lower, ord("m")) | bytes_equal_to(lower, ord("v"))
+    return letters | bytes_equal_to(word, ord("{"))
+
+
 @leaf
-def _is_phrase(left, start, i, stop, which):
-    """Whether the anchor letter of a phrase is the one at byte i."""
-    at = i - _PHRASE_ANCHORS[which]
-    if at < start:
-        return False
-    return _stands_at(left, at, stop, _PHRASE_BYTES[which], _PHRASE_SIZES[which], _LOWER)
+def _reason_at(left, start, i, stop):
+    """The first reason that byte i gives: a curly bracket, or a phrase that it is part of."""
+    if left[i] == ord("{"):
+        return CURLY_BRACKET
+    reason = _NONE
+    letter = _LOWER[left[i]]
+    for which in range(_PHRASE_LETTERS.size):
+        at = i - _PHRASE_ANCHORS[which]
+        if letter == _PHRASE_LETTERS[which] and at >= start and _PHRASE_REASONS[which] < reason:
+            size = _PHRASE_SIZES[which]
+            if _stands_at(left, at, stop, _PHRASE_BYTES[which], size, _LOWER):
+                reason = _PHRASE_REASONS[which]
+    return reason
 
 
 @numba.njit(nogil=True)
 def _count_words(left, i, stop, table, chunk, out):
     """Add the words and sentences of a line to the counts; returns the string table."""
-    ended = 0
     out[NUM_SENTENCES] += 1
+    ended = 0
     while i < stop:
         if not has_room(table):
             table = grown(table)
-        end = chunk_end(left, i, stop)
-        record = table.strings[string_of_chunk(table, left, i, end, chunk)]
-        out[NUM_WORDS] += record.num_words
-        out[NUM_SENTENCES] += record.sentence_starts[ended]
-        ended = np.int64(record.sentence_ended[ended])
-        i = skip_space(left, end, stop)
+        i, ended = _count_chunks(left, i, stop, ended, table, chunk, out)
     return table
+
+
+@leaf
+def _count_chunks(left, i, stop, ended, table, chunk, out):
+    """Count the chunks of a line from byte i on, as long as the table has room.
+
+    Returns the first one that is left, and whether a sentence ended before it. Words of plain
+    letters are counted without being looked up.
+    """
+    strings = table.strings
+    while i < stop and has_room(table):
+        end = chunk_end(left, i, stop)
+        if are_letters(left, i, end) and not contraction(hash_bytes(left, i, end)):
+            out[NUM_WORDS] += 1
+            out[NUM_SENTENCES] += ended
+            ended = 0
+        else:
+            record = strings[string_of_chunk(table, left, i, end, chunk)]
+            out[NUM_WORDS] += record.num_words
+            out[NUM_SENTENCES] += record.sentence_starts[ended]
+            ended = np.int64(record.sentence_ended[ended])
+        i = skip_space(left, end, stop)
+    return i, ended

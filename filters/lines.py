@@ -26,8 +26,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from filters.bits import count_chars, hash_bytes, is_plain, newline_from
-from filters.kernels import leaf
+from filters.bits import byte_from, count_chars, hash_bytes, is_plain
+from filters.kernels import inlined, leaf
 from filters.unicode import LINE_BREAK, TERMINAL
 from filters.utf8 import decode, flags_at, previous, strip
 
@@ -107,77 +107,85 @@ def new_hash_set(capacity):
 
 
 @numba.njit(nogil=True)
+def with_room(hashes):
+    """The set with room for one more hash."""
+    if 2 * hashes.used[0] < hashes.slots.size:
+        return hashes
+    larger = HashSet(np.zeros(1, np.int64), np.zeros(4 * hashes.slots.size, np.uint64))
+    for value in hashes.slots:
+        if value:
+            insert(larger, value)
+    return larger
+
+
+@inlined
 def insert(hashes, value):
-    """Add a hash; True when it was there. Returns the set to use from then on, too."""
-    if 2 * hashes.used[0] >= hashes.slots.size:
-        hashes = _grown(hashes)
+    """Add a hash, for which there is room; True when it was there."""
     if value == 0:
         value = np.uint64(1)
     mask = hashes.slots.size - 1
-    slot = np.int64(value ^ value >> np.uint64(32)) & mask
-    while hashes.slots[slot]:
-        if hashes.slots[slot] == value:
-            return hashes, True
+    slot = np.int64(value) & mask
+    while hashes.slots[slot] and hashes.slots[slot] != value:
         slot = (slot + 1) & mask
+    seen = hashes.slots[slot] == value
     hashes.slots[slot] = value
-    hashes.used[0] += 1
-    return hashes, False
-
-
-@numba.njit(nogil=True)
-def _grown(hashes):
-    grown = HashSet(np.zeros(1, np.int64), np.zeros(4 * hashes.slots.size, np.uint64))
-    mask = grown.slots.size - 1
-    for value in hashes.slots:
-        if value:
-            slot = np.int64(value ^ value >> np.uint64(32)) & mask
-            while grown.slots[slot]:
-                slot = (slot + 1) & mask
-            grown.slots[slot] = value
-            grown.used[0] += 1
-    return grown
+    hashes.used[0] += not seen
+    return seen
 
 
 @numba.njit(nogil=True)
 def count_lines(data, start, stop, out):
     """Set out int64[20] to the LINE_COLUMNS of data[start:stop]."""
-    out[:] = 0
+    for column in range(out.size):
+        out[column] = 0
     if start == stop:
         return
     text_start, text_stop = strip(data, start, stop)
-    pieces = new_hash_set(64)
-    paragraphs = new_hash_set(16)
+    pieces, paragraphs = new_hash_set(64), new_hash_set(16)
     open_hash, open_chars = _PARAGRAPH_SEED, np.int64(-1)  # -1: no paragraph is open
     line = start
     while line <= stop:
-        end = newline_from(data, line, stop)
-        _count_splitlines(data, line, end, stop, out)
-        if end > line:
-            value, chars = hash_bytes(data, line, end), count_chars(data, line, end)
-            out[NUM_CHARS] += chars
-            pieces, seen = insert(pieces, value)
-            _count_piece(seen, chars, out)
-            out[NUM_LONG_LINES] += chars >= LONG_LINE_CHARS
-            first, last = strip(data, line, end)
-            if first < last:
-                _count_nonblank(data, first, last, end, seen, chars, out)
-            first, last = max(line, text_start), min(end, text_stop)
-            if first < last:
-                if first > line or last < end:
-                    value, chars = hash_bytes(data, first, last), count_chars(data, first, last)
-                open_hash = (open_hash ^ value) * _PARAGRAPH_PRIME
-                open_chars += chars + 1
+        pieces, paragraphs = with_room(pieces), with_room(paragraphs)
+        end = byte_from(data, line, stop, _NEWLINE)
+        value, chars = _count_newline_line(data, line, end, stop, pieces, out)
+        first, last = max(line, text_start), min(end, text_stop)
+        if first < last:
+            if first > line or last < end:
+                value, chars = hash_bytes(data, first, last), count_chars(data, first, last)
+            open_hash = (open_hash ^ value) * _PARAGRAPH_PRIME
+            open_chars += chars + 1
         if open_chars >= 0 and (end == line or end >= text_stop):
-            paragraphs, seen = insert(paragraphs, open_hash)
-            out[NUM_PARAGRAPHS] += 1
-            if seen:
-                out[NUM_DUPLICATE_PARAGRAPHS] += 1
-                out[DUPLICATE_PARAGRAPH_CHARS] += open_chars
+            _count_paragraph(insert(paragraphs, open_hash), open_chars, out)
             open_hash, open_chars = _PARAGRAPH_SEED, np.int64(-1)
-        if end < stop:
-            out[NUM_NEWLINES] += 1
         line = end + 1
     _finish(data, start, stop, out)
+
+
+@leaf
+def _count_newline_line(data, line, end, stop, pieces, out):
+    """Count data[line:end], where a newline or the text ends; returns its hash and characters."""
+    out[NUM_NEWLINES] += end < stop
+    _count_splitlines(data, line, end, stop, out)
+    if line == end:
+        return np.uint64(0), np.int64(0)
+    value, chars = hash_bytes(data, line, end), count_chars(data, line, end)
+    seen = insert(pieces, value)
+    out[NUM_CHARS] += chars
+    out[NUM_PIECES] += 1
+    out[NUM_DUPLICATE_PIECES] += seen
+    out[DUPLICATE_PIECE_CHARS] += seen * chars
+    out[NUM_LONG_LINES] += chars >= LONG_LINE_CHARS
+    first, last = strip(data, line, end)
+    if first < last:
+        _count_nonblank(data, first, last, end, seen, chars, out)
+    return value, chars
+
+
+@leaf
+def _count_paragraph(seen, chars, out):
+    out[NUM_PARAGRAPHS] += 1
+    out[NUM_DUPLICATE_PARAGRAPHS] += seen
+    out[DUPLICATE_PARAGRAPH_CHARS] += seen * chars
 
 
 @leaf
@@ -189,14 +197,6 @@ def _finish(data, start, stop, out):
     out[NUM_PIECES] += starts + ends
     out[NUM_DUPLICATE_PIECES] += starts and ends
     out[NUM_PARAGRAPHS] = max(1, out[NUM_PARAGRAPHS])
-
-
-@leaf
-def _count_piece(seen, chars, out):
-    out[NUM_PIECES] += 1
-    if seen:
-        out[NUM_DUPLICATE_PIECES] += 1
-        out[DUPLICATE_PIECE_CHARS] += chars
 
 
 @leaf
@@ -215,6 +215,9 @@ def _count_nonblank(data, first, last, end, seen, chars, out):
 @leaf
 def next_break(data, i, stop):
     """The end of the line of str.splitlines at byte i, and the start of the next one."""
+    newline = byte_from(data, i, stop, _NEWLINE)
+    if is_plain(data, i, newline):
+        return newline, min(stop, newline + 1)
     while i < stop:
         if _MAY_BREAK[data[i]]:
             code_point, after = decode(data, i, stop)
@@ -231,10 +234,6 @@ def next_break(data, i, stop):
 @leaf
 def _count_splitlines(data, start, end, stop, out):
     """Count data[start:end], up to a newline or the text's end, as str.splitlines cuts it."""
-    if is_plain(data, start, end):
-        if end < stop or start < end:
-            _count_line(data, start, end, out)
-        return
     limit = min(end + 1, stop)
     while start < limit:
         line_end, after = next_break(data, start, limit)

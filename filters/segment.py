@@ -53,6 +53,8 @@ _PACKED_UNITS = np.array(
     [sum(ord(char) << 16 * k for k, char in enumerate(unit)) for unit in _UNITS], np.uint64
 )
 _KEYS, _CUTS = contractions.load()
+_MAY_BE_KEY = np.zeros(1 << 13, np.bool_)  # stays in the first cache, unlike the keys
+_MAY_BE_KEY[_KEYS[_KEYS != 0] >> np.uint64(51)] = True
 
 
 CHARACTER = np.dtype(
@@ -133,6 +135,8 @@ def _cut_ends(data, start, chunk, size):
 @leaf
 def contraction(value):
     """The mask of the entry of contractions.py with this hash, 0 when there is none."""
+    if not _MAY_BE_KEY[value >> np.uint64(51)]:
+        return np.uint32(0)
     slot = np.int64(value) & (_KEYS.size - 1)
     while _KEYS[slot]:
         if _KEYS[slot] == value:

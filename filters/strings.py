@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from filters.bits import are_letters, hash_bytes, load_word, plain_bytes
-from filters.kernels import leaf
+from filters.kernels import inlined, leaf
 from filters.segment import MAX_CHUNK_BYTES, contraction, segment
 from filters.unicode import ALPHA, MARK, PUNCT, SOLO, SPACE, SYMBOL, TERMINAL
 from filters.utf8 import decode, flags_at
@@ -103,7 +103,7 @@ def fit_cache(table):
     return table if table.used[0] <= MAX_STRINGS else new_strings()
 
 
-@leaf
+@inlined
 def has_room(table):
     """Whether one more chunk of any kind fits in."""
     return (
@@ -132,7 +132,7 @@ def grown(table):
     return Strings(used, slots, strings, arena, words)
 
 
-@leaf
+@inlined
 def skip_space(data, i, stop):
     """The first byte from i on that is no white space."""
     while i < stop:
@@ -169,7 +169,7 @@ def skip_word(data, i, stop):
     return i, num_chars
 
 
-@leaf
+@inlined
 def _run_end(data, start, stop):
     """The end of a chunk with the marks after it."""
     limit = min(stop, start + MAX_CHUNK_BYTES - 8)
@@ -194,7 +194,7 @@ def _run_end(data, start, stop):
     return i
 
 
-@leaf
+@inlined
 def chunk_end(data, start, stop):
     """Where the chunk that starts at byte `start` ends.
 
@@ -220,7 +220,7 @@ def _marks_end(data, i, stop):
     return i
 
 
-@leaf
+@inlined
 def find(slots, strings, arena, value, data, start, stop):
     """The string with the bytes data[start:stop] and their hash, -1 when the table has none."""
     mask = slots.size - 1
@@ -235,7 +235,7 @@ def find(slots, strings, arena, value, data, start, stop):
     return np.int64(-1)
 
 
-@leaf
+@inlined
 def _is_string(record, arena, data, start, stop):
     """Whether a string has the bytes data[start:stop]."""
     if record.num_bytes != stop - start or record.first_bytes != load_word(data, start, stop):
@@ -246,7 +246,7 @@ def _is_string(record, arena, data, start, stop):
     return k >= stop - start
 
 
-@leaf
+@inlined
 def string_of_chunk(table, data, start, stop, chunk):
     """The string data[start:stop], stored and analysed if it is new; the table `has_room`."""
     value = hash_bytes(data, start, stop)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from filters.kernels import leaf
+from filters.kernels import inlined, leaf
 from filters.unicode import NUM_CODE_POINTS, SPACE, load
 
 _BLOCKS, _CLASSES, _FLAGS = load()
 REPLACEMENT = 0xFFFD
 
 
-@leaf
+@inlined
 def flags_at(code_point):
     """The flags of a code point below 0x110000, from the table as it was when compiled."""
     return _FLAGS[_CLASSES[np.int64(_BLOCKS[code_point >> 7]) << 7 | code_point & 127]]
