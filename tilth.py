@@ -69,9 +69,11 @@ def ingest(
     only: OnlySlice = None,
 ) -> None:
     """Raw files to documents and casualties, annotated on the way."""
-    from pipelines import ingest
+    from pipelines import ingest, preflight
 
-    ingest.run(_corpus(context, corpus, values, sample), _slice(only))
+    config = _corpus(context, corpus, values, sample)
+    preflight.check(config)
+    ingest.run(config, _slice(only))
 
 
 @app.command(context_settings=BEAM)
@@ -251,9 +253,8 @@ def main(arguments: list[str] | None = None) -> int:
     _quiet_logging()
     _show_what_cannot_be_encoded()
     try:
-        code = app(
-            arguments or sys.argv[1:] or ["--help"], prog_name="tilth", standalone_mode=False
-        )
+        arguments = sys.argv[1:] if arguments is None else arguments
+        code = app(arguments or ["--help"], prog_name="tilth", standalone_mode=False)
         sys.stdout.flush()
     except typer.BadParameter as error:
         return _fail(error.format_message(), 2)

@@ -20,24 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from filters import c4, hashing, language, minhash, textstats
-from pipelines import (
-    annotate,
-    band_shuffle,
-    bpe,
-    decide,
-    dedup,
-    documents_part,
-    encoding,
-    exact,
-    fuzzy,
-    ingest,
-    pack,
-    pair_steps,
-    report,
-    select,
-    stages,
-)
+from pipelines import annotate, dedup, documents_part, ingest, pack, report, select, stages
 from pipelines.config import load_config
+from pipelines.duplicates import band_shuffle, decide, exact, fuzzy, pair_steps
+from pipelines.packing import bpe, encoding
 from storage import tables
 
 STAGES = {

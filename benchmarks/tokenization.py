@@ -25,10 +25,11 @@ import pyarrow as pa
 
 from benchmarks.prose import cut, read_text
 from filters import hashing
-from pipelines import bpe, pack
+from pipelines import pack
 from pipelines.config import CorpusConfig
-from pipelines.encoding import EXACT, FAST, Encoder, Tokens, parse_tokenizer
 from pipelines.kept import FINAL
+from pipelines.packing import bpe
+from pipelines.packing.encoding import EXACT, FAST, Encoder, Tokens, parse_tokenizer
 from pipelines.stages import FINISHED, Slice
 from storage import commit, objects, tables
 from storage.addresses import doc_ids, part_name

@@ -32,6 +32,14 @@ def _name(value: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 
 
+def _output(value: str) -> str:
+    try:
+        objects.require_supported(value)
+    except objects.StorageError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
 class SourceConfig(Settings):
     """One source: where raw files are and how to read them."""
 
@@ -134,7 +142,7 @@ class RunnerConfig(Settings):
 
 class CorpusConfig(Settings):
     name: Name
-    output: str
+    output: Annotated[str, AfterValidator(_output)]
     sources: list[SourceConfig] = Field(min_length=1)
     sample: float = Field(default=1.0, gt=0, le=1)
     """Share of records read, by a hash of their address: a rehearsal of the whole run."""

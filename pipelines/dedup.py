@@ -1,9 +1,9 @@
 """Stage `dedup`: exact duplicates, near-duplicates, then the final decision on every document.
 
-    signals/hash     -> decisions/exact                 (pipelines.exact)
-    signals/minhash  -> candidates -> pairs/            (pipelines.candidates, pipelines.pair_steps)
-    pairs/           -> decisions/fuzzy                 (pipelines.resolution)
-    decisions/*      -> decisions/final                 (pipelines.decide)
+    signals/hash     -> decisions/exact          (duplicates/exact.py)
+    signals/minhash  -> candidates -> pairs/     (duplicates/candidates.py, pair_steps.py)
+    pairs/           -> decisions/fuzzy          (duplicates/resolution.py)
+    decisions/*      -> decisions/final          (duplicates/decide.py)
 
 Only documents that earlier decisions keep compete. The one shuffle carries packed band hashes;
 text is read for pairs near the threshold only. The outcome depends on the documents and the
@@ -14,8 +14,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pipelines import competing, decide, decisions, exact, fuzzy
+from pipelines import select
 from pipelines.config import CorpusConfig
+from pipelines.duplicates import competing, decide, decisions, exact, fuzzy
+from pipelines.stages import require
 from storage import commit
 
 
@@ -26,6 +28,8 @@ def run(config: CorpusConfig) -> Counter[str]:
     Raises UserError when an earlier stage has not finished, StorageError, StageError.
     """
     parts = competing.find_parts(config)
+    if not parts:  # nothing ingested yet, or nothing to ingest
+        require(config, select.STAGE, "select")
     if config.dedup.exact:
         exact.run(config, parts)
     else:

@@ -10,6 +10,7 @@ Accounting, per part: raw records = documents + casualties + named skips.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ from storage.errors import ConfigError
 
 STAGE = "ingest"
 VERSION = 1
+PARTS = "parts"
+"""Count in the marker of a unit that one task reads."""
 
 
 def run(config: CorpusConfig, only: Slice | None = None) -> None:
@@ -102,10 +105,16 @@ def _plan_unit(config: CorpusConfig, unit: Unit) -> list[Task]:
 
 
 def _forget_stale_parts(config: CorpusConfig, tasks: list[Task]) -> None:
-    """Removes markers of units whose recipe changed: their parts may be cut elsewhere now."""
+    """Removes markers of units whose recipe changed, because their parts may be cut elsewhere now.
+
+    So too the marker of a unit that lacks a part: somebody deleted it to have it written again.
+    """
     recipes = {_unit_of(task.part): task.recipe_id for task in tasks}
-    for marker in commit.read_markers(config.output, STAGE):
-        if recipes.get(_unit_of(marker.part), marker.recipe_id) != marker.recipe_id:
+    markers = commit.read_markers(config.output, STAGE)
+    num_parts = Counter(_unit_of(one.part) for one in markers if _unit_of(one.part) != one.part)
+    for marker in markers:
+        changed = recipes.get(_unit_of(marker.part), marker.recipe_id) != marker.recipe_id
+        if changed or marker.counts.get(PARTS, num_parts[marker.part]) != num_parts[marker.part]:
             commit.delete_marker(config.output, STAGE, marker.part)
 
 
@@ -139,12 +148,12 @@ class IngestUnit:
         for number, records in _cut_parts(
             self._read_files(reader, files), self.config.ingest.part_bytes
         ):
-            num_parts = number + 1
+            num_parts += 1
             name = f"{task.payload['source']}/{part_name(task.payload['unit'], number)}"
             if commit.is_finished(self.config.output, STAGE, name, task.recipe_id):
                 continue
             yield self._write_part(task, number, records)
-        yield PartMarker(STAGE, task.part, task.recipe_id, counts={"parts": num_parts})
+        yield PartMarker(STAGE, task.part, task.recipe_id, counts={PARTS: num_parts})
 
     def _read_files(
         self, reader: SourceFormat, files: list[RawFile]

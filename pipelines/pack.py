@@ -21,14 +21,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines import scatter_task, tokenizer
 from pipelines.config import CorpusConfig
 from pipelines.kept import KeptPart, kept_parts
-from pipelines.scatter import Stratum, read_index
-from pipelines.scatter_task import LANGUAGE, ScatterParts, work_path
-from pipelines.shard_task import SHARDS_FOLDER, STAGE, WriteShards, shard_part, shard_path
+from pipelines.packing import scatter_task, tokenizer
+from pipelines.packing.scatter import Stratum, read_index
+from pipelines.packing.scatter_task import LANGUAGE, ScatterParts, work_path
+from pipelines.packing.shard_task import SHARDS_FOLDER, STAGE, WriteShards, shard_part, shard_path
+from pipelines.packing.tokenizer import CorpusTokenizer
 from pipelines.stages import Slice, Task, run_tasks
-from pipelines.tokenizer import CorpusTokenizer
 from storage import commit, manifest, objects
 from storage.commit import PartMarker
 from storage.errors import UserError

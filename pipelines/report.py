@@ -16,12 +16,12 @@ from dataclasses import dataclass, fields
 
 import jinja2
 
-from pipelines import report_format
 from pipelines.config import CorpusConfig, dump_config
-from pipelines.report_data import ReportData, decided_parts, gather
-from pipelines.report_funnel import STAGE_TITLES, Funnel
-from pipelines.report_samples import Sample, read_samples
-from pipelines.report_times import StageTime, stage_times
+from pipelines.reporting import format as report_format
+from pipelines.reporting.data import ReportData, decided_parts, gather
+from pipelines.reporting.funnel import STAGE_TITLES, Funnel
+from pipelines.reporting.samples import Sample, read_samples
+from pipelines.reporting.times import StageTime, stage_times
 from storage import objects
 from storage.manifest import MANIFEST, CorpusManifest, load_manifest
 

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import annotate, dedup, ingest, pack, report, select
+from pipelines import annotate, dedup, ingest, pack, preflight, report, select
 from pipelines.config import CorpusConfig, dump_config
 from pipelines.report import Report
-from pipelines.runner import check_runner
 from storage import objects
 
 RESOLVED_CONFIG = "config.resolved.yaml"
@@ -30,7 +29,7 @@ def run(config: CorpusConfig) -> Report:
 
     A corpus of which nothing is kept has a report too, which says why; then the error is raised.
     """
-    check_runner(config.runner)
+    preflight.check(config)
     objects.write(config.path(RESOLVED_CONFIG), dump_config(config).encode())
     try:
         for name, stage in STAGES:
@@ -47,9 +46,17 @@ def run(config: CorpusConfig) -> Report:
 
 
 def print_summary(written: Report) -> None:
-    """The funnel per source, drops by reason, shards and where the report is."""
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    """The funnel per source, what could not be read, shards and where the report is."""
+    width = None if sys.stdout.isatty() else 120
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
     console.print(_funnel_table(written))
+    folder = written.path.removesuffix(report.REPORT) + "casualties"
+    for funnel in written.data.funnels:
+        if funnel.casualties:
+            kinds = ", ".join(f"{kind} {n:,}" for kind, n in funnel.casualties.most_common())
+            console.print(
+                f"could not be read: {kinds}; listed in {folder}/{funnel.source}/", soft_wrap=True
+            )
     manifest = written.manifest
     if manifest is not None:
         shards = manifest.shards.num_rows

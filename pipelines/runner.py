@@ -16,13 +16,14 @@ import fcntl
 import io
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from pathlib import Path
 
 import apache_beam as beam
@@ -32,9 +33,11 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipelines import local_worker
 from pipelines.config import RunnerConfig
-from storage.errors import ConfigError
+from storage.errors import ConfigError, UserError
 
 LOCAL = "FnApiRunner"
+_USER_ERROR = re.compile(r"^(?:storage|pipelines)\.[\w.]+Error: (.*)$", re.MULTILINE)
+_BEAM_ADDITION = re.compile(r" \[while running '[^']*'\]$")
 SMALL_JOB_BYTES = 24 << 20
 """Below this a job stays in one process: starting worker processes takes 3-5 s."""
 
@@ -95,16 +98,36 @@ def run_pipeline(
     num_tasks: int,
     num_bytes: int,
 ) -> None:
-    """Builds and runs one pipeline to its end. `build` adds the transforms."""
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    """Builds and runs one pipeline to its end. `build` adds the transforms.
+
+    Raises UserError for one that a worker could not store, and so left to Beam.
+    """
+    is_local = config.name == LOCAL  # then all that is logged is also raised
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL if is_local else logging.ERROR)
     workers = num_workers(config, num_tasks, num_bytes)
     options = pipeline_options(config, workers)
-    if config.name != LOCAL or workers == 1:
-        with beam.Pipeline(options=options) as pipeline:
-            build(pipeline)
-        return
-    with _worker_lock(), beam.Pipeline(_runner_of_processes(), options) as pipeline:
-        build(pipeline)
+    with ExitStack() as stack:
+        runner = None
+        if is_local and workers > 1:
+            stack.enter_context(_worker_lock())
+            runner = _runner_of_processes()
+        try:
+            with beam.Pipeline(runner, options) as pipeline:
+                build(pipeline)
+        except (UserError, RuntimeError) as error:
+            message = _message_to_user(error)
+            if message is None:
+                raise
+            raise UserError(message) from error
+
+
+def _message_to_user(error: Exception) -> str | None:
+    """What a worker had to say to the user; from other processes Beam brings it as a traceback."""
+    text = str(error)
+    if not isinstance(error, UserError):
+        found = _USER_ERROR.findall(text)
+        text = found[-1] if found else None
+    return _BEAM_ADDITION.sub("", text) if text else None
 
 
 def _runner_of_processes() -> FnApiRunner:

@@ -41,7 +41,7 @@ def run(config: CorpusConfig, only: Slice | None = None) -> None:
 def plan(config: CorpusConfig) -> list[Task]:
     """One task per documents part; its inputs are the digests of the signals that it reads."""
     parts = document_parts(config)
-    groups = {name: _groups_read(config, name) for name in {_source(part) for part in parts}}
+    groups = {name: groups_read(config, name) for name in {_source(part) for part in parts}}
     markers = {
         group: {one.part: one for one in commit.read_markers(config.output, signals_stage(group))}
         for group in sorted({group for names in groups.values() for group in names})
@@ -114,7 +114,7 @@ def _plan_part(
     return Task(part.part, recipe, part.object("documents").rows, {"groups": groups})
 
 
-def _groups_read(config: CorpusConfig, source: str) -> list[str]:
+def groups_read(config: CorpusConfig, source: str) -> list[str]:
     """The groups that hold a column which a rule of the source reads. Raises ConfigError."""
     rules = source_rules(config, source)
     annotations = source_annotations(config, source)

@@ -120,9 +120,12 @@ def run_task(output: str, stage: str, work: Work, task: Task) -> None:
             seconds = marker.seconds or {"busy": round(busy, 3)}
             commit.write_marker(output, replace(marker, seconds=seconds))
             started = time.perf_counter()
-    except (objects.StorageError, UserError) as error:
+    except UserError as error:
         path = objects.join(_failures_below(output, stage), f"{task.part}.json")
-        objects.write(path, json.dumps({"part": task.part, "error": str(error)}).encode())
+        try:
+            objects.write(path, json.dumps({"part": task.part, "error": str(error)}).encode())
+        except UserError:
+            raise error from None  # a full disk has no room for its own error
 
 
 class RunTask(beam.DoFn):

@@ -55,7 +55,7 @@ class Workplace:
         """In a worker: an error that a user can mend is stored, not raised through Beam."""
         try:
             yield
-        except (objects.StorageError, UserError) as error:
+        except UserError as error:
             objects.write(objects.join(self.failures, f"{name}.txt"), str(error).encode())
 
     def raise_recorded(self) -> None:

@@ -37,6 +37,7 @@ __all__ = [
     "open_write",
     "read",
     "read_range",
+    "require_supported",
     "size",
     "write",
 ]
@@ -44,6 +45,14 @@ __all__ = [
 _WILDCARD = re.compile(r"[*?]")
 _GLOB_TOKENS = re.compile(r"\*\*/|\*\*|\*|\?|[^*?]+")
 _GLOB_REGEX = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+
+def require_supported(path: str) -> None:
+    """Raises StorageError for a path on no known storage, or an address without a bucket."""
+    scheme, separator, rest = path.partition("://")
+    _backend(path)
+    if separator and not rest.strip("/"):
+        raise StorageError(f"{printable(path)} names no bucket: write {scheme}://bucket/key")
 
 
 def join(base: str, *parts: str) -> str:

@@ -8,7 +8,7 @@ other tools rely on; docs/tables.md explains them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage import objects
+from storage.backend import printable
 from storage.digest import TableDigest
 
 MAX_BATCH_ROWS = 1024
 MAX_BATCH_BYTES = 8 << 20
 ROW_GROUP_BYTES = 32 << 20
+MAX_REASON_CHARS = 200
 
 DOCUMENTS = pa.schema(
     [
@@ -101,7 +103,11 @@ class TableWriter:
     def __enter__(self) -> Self:
         self._sink = self._stack.enter_context(objects.open_write(self._path))
         self._parquet = pq.ParquetWriter(
-            self._sink, self._schema, compression="zstd", compression_level=3
+            self._sink,
+            self._schema,
+            compression="zstd",
+            compression_level=3,
+            write_page_checksum=True,
         )
         return self
 
@@ -159,17 +165,28 @@ def write_table(
     return writer.stats
 
 
-def open_table(path: str) -> pq.ParquetFile:
-    """A Parquet file on any storage. Raises StorageError when it is damaged."""
+@contextmanager
+def open_table(path: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file on any storage, whose pages are checked as they are read.
+
+    Raises StorageError, from here and from the `with` block, when it is damaged.
+    """
     try:
-        return pq.ParquetFile(objects.open_read(path), pre_buffer=False)
-    except pa.ArrowInvalid as error:
-        raise objects.StorageError(f"{path} is not a readable Parquet file: {error}") from error
+        handle = objects.open_read(path)
+        with pq.ParquetFile(handle, pre_buffer=False, page_checksum_verification=True) as parquet:
+            yield parquet
+    except (pa.ArrowException, OSError) as error:
+        reason = printable(" ".join(str(error).split())[:MAX_REASON_CHARS])
+        raise objects.StorageError(
+            f"{printable(path)} is not a readable Parquet file: {reason}; restore it, or delete "
+            "its marker below _done/ and run again"
+        ) from error
 
 
 def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
-    """The whole table, columns in the order asked for."""
+    """The whole table, columns in the order asked for. Raises StorageError."""
     with open_table(path) as parquet:
+        _require_columns(path, parquet, columns)
         table = parquet.read(columns)
     return table.select(columns) if columns else table
 
@@ -182,10 +199,17 @@ def iter_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Batches of at most `max_rows` rows and about `max_bytes`; one larger row comes alone."""
     with open_table(path) as parquet:
+        _require_columns(path, parquet, columns)
         for batch in parquet.iter_batches(batch_size=max_rows, columns=columns):
             if columns:
                 batch = batch.select(columns)
             yield from split_batch(batch, max_bytes)
+
+
+def _require_columns(path: str, parquet: pq.ParquetFile, columns: list[str] | None) -> None:
+    missing = [name for name in columns or [] if name not in parquet.schema_arrow.names]
+    if missing:
+        raise objects.StorageError(f"{printable(path)} has no column {missing[0]!r}")
 
 
 def split_batch(

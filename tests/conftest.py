@@ -13,6 +13,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+import xxhash
 
 from storage import objects, s3_client
 
@@ -52,6 +53,12 @@ def s3_service() -> Iterator[dict[str, str]]:
     finally:
         subprocess.run([LOCAL_S3, "stop", folder], check=True)
         folder.parent.rmdir()
+
+
+@pytest.fixture
+def s3_folder(s3_bucket: str, request: pytest.FixtureRequest) -> str:
+    """A folder of the test's own, `s3://bucket/<hash of its name>`."""
+    return f"{s3_bucket}/{xxhash.xxh3_64_hexdigest(request.node.nodeid.encode())}"
 
 
 @pytest.fixture(scope="session")

@@ -67,8 +67,8 @@ def test_killed_at_ten_random_moments_and_started_again(tmp_path, reference):
 
 @pytest.mark.s3
 @pytest.mark.slow
-def test_on_object_storage(tmp_path, reference, s3_bucket):
-    output = f"{s3_bucket}/small"
+def test_on_object_storage(tmp_path, reference, s3_folder):
+    output = f"{s3_folder}/small"
     run_corpus(write_corpus(tmp_path, output))
     assert_same(output, reference)
 

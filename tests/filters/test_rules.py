@@ -125,7 +125,7 @@ def test_a_recipe_file_includes_others(tmp_path: Path) -> None:
         ("include: [gofer]", "unknown recipe 'gofer'; did you mean 'gopher'"),
         ("include: [x.yaml]", "includes itself"),
         ("rules: [", "is not YAML"),
-        ("- 1", "the file: "),
+        ("- 1", "has no keys"),
         (
             "rules: [{signal: a, min: 1, reason: b}, {signal: a, min: 2, reason: b}]",
             "second, different rule for the reason 'b'",

@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from filters import hashing, minhash
 from filters.minhash import MinHashParams
-from pipelines import band_shuffle, fuzzy, hot_buckets
-from pipelines.candidates import PAIR, canonical_pairs, unique_pairs
-from pipelines.competing import MINHASH, Part
 from pipelines.config import CorpusConfig
-from pipelines.pieces import pieces_by_target
-from pipelines.ranking import ContentHashes, Ranking
+from pipelines.duplicates import band_shuffle, fuzzy, hot_buckets
+from pipelines.duplicates.candidates import PAIR, canonical_pairs, unique_pairs
+from pipelines.duplicates.competing import MINHASH, Part
+from pipelines.duplicates.pieces import pieces_by_target
+from pipelines.duplicates.ranking import ContentHashes, Ranking
 from pipelines.workplace import Workplace
 from storage import commit, tables
 from storage.addresses import doc_ids, parse_part_name

@@ -13,12 +13,15 @@ import pyarrow as pa
 import pytest
 
 from filters import hashing
-from pipelines import band_shuffle, dedup, fuzzy
-from pipelines.candidates import ROW
+from pipelines import dedup
 from pipelines.config import CorpusConfig
-from pipelines.ranking import split_hashes
+from pipelines.duplicates import band_shuffle, fuzzy
+from pipelines.duplicates.candidates import ROW
+from pipelines.duplicates.ranking import split_hashes
+from pipelines.stages import FINISHED
 from pipelines.workplace import Workplace
 from storage import commit, objects, tables
+from storage.commit import PartMarker
 from storage.errors import UserError
 from tests.pipelines.dedup_corpus import (
     Doc,
@@ -168,6 +171,9 @@ def test_nothing_to_compare(tmp_path: Path, drop: str) -> None:
 
 def test_a_corpus_without_documents(tmp_path: Path) -> None:
     config = corpus_config(tmp_path, ["web"])
+    with pytest.raises(UserError, match="tilth select"):
+        dedup.run(config)
+    commit.write_marker(config.output, PartMarker(FINISHED, "decisions/select", "r"))
     assert dedup.run(config)["kept"] == 0
 
 
@@ -222,9 +228,9 @@ def test_workers_passes_and_shuffled_groups_do_not_matter(
     with monkeypatch.context() as patch:  # map-only steps stay here: each pipeline costs seconds
         patch.setattr("pipelines.workplace.num_workers", lambda *_: 1)
         dedup.run(configs[1].model_copy(update={"runner": runner}))
-    monkeypatch.setattr("pipelines.candidates.MAX_PASS_BYTES", 10_000)
-    monkeypatch.setattr("pipelines.candidates.KEY_BYTES", 500)
-    monkeypatch.setattr("pipelines.band_shuffle.write_pairs", shuffled_write_pairs)
+    monkeypatch.setattr("pipelines.duplicates.candidates.MAX_PASS_BYTES", 10_000)
+    monkeypatch.setattr("pipelines.duplicates.candidates.KEY_BYTES", 500)
+    monkeypatch.setattr("pipelines.duplicates.band_shuffle.write_pairs", shuffled_write_pairs)
     dedup.run(configs[2])
     assert len({fingerprint(config) for config in configs}) == 1
 
@@ -258,17 +264,17 @@ def fingerprint_of_a_whole_run(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize(
     "point",
     [
-        "pipelines.exact.write_decisions",
-        "pipelines.band_shuffle.write_pairs",
-        "pipelines.pair_steps.unique_pairs",
-        "pipelines.pair_steps.read_signatures",
-        "pipelines.pair_steps.estimated_jaccard",
-        "pipelines.pair_steps.read_shingles",
-        "pipelines.pair_steps.metadata_of",
-        "pipelines.fuzzy.resolve",
-        "pipelines.decisions.write_decisions",
-        "pipelines.band_shuffle.bucket_counts",
-        "pipelines.decide.final_table",
+        "pipelines.duplicates.exact.write_decisions",
+        "pipelines.duplicates.band_shuffle.write_pairs",
+        "pipelines.duplicates.pair_steps.unique_pairs",
+        "pipelines.duplicates.pair_steps.read_signatures",
+        "pipelines.duplicates.pair_steps.estimated_jaccard",
+        "pipelines.duplicates.pair_steps.read_shingles",
+        "pipelines.duplicates.pair_steps.metadata_of",
+        "pipelines.duplicates.fuzzy.resolve",
+        "pipelines.duplicates.decisions.write_decisions",
+        "pipelines.duplicates.band_shuffle.bucket_counts",
+        "pipelines.duplicates.decide.final_table",
     ],
 )
 def test_a_killed_run_goes_on_and_ends_the_same(
@@ -302,7 +308,7 @@ def test_what_a_killed_run_under_another_recipe_left_is_removed(
     config = corpus_config(tmp_path, ["web"])
     write_corpus(config, {PART: near_pages(3, 2)})
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.fuzzy.resolve", None)
+        patch.setattr("pipelines.duplicates.fuzzy.resolve", None)
         with pytest.raises(TypeError):
             dedup.run(config)
         (killed,) = (tmp_path / ".work" / "dedup").iterdir()
@@ -314,7 +320,10 @@ def test_what_a_killed_run_under_another_recipe_left_is_removed(
 def test_a_second_run_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = dedup_of(tmp_path, near_pages(3, 2))
     before = fingerprint(config)
-    for function in ("pipelines.exact.find_duplicates", "pipelines.fuzzy.rank_documents"):
+    for function in (
+        "pipelines.duplicates.exact.find_duplicates",
+        "pipelines.duplicates.fuzzy.rank_documents",
+    ):
         monkeypatch.setattr(function, None)
     dedup.run(config)
     assert fingerprint(config) == before
@@ -329,8 +338,8 @@ def test_verified_pairs_are_not_verified_again(
     reasons = ["changed" if doc.record in ("p1", "p5v2") else "" for doc in docs]
     write_selection(config, PART, reasons)
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.pair_steps.read_shingles", None)
-        patch.setattr("pipelines.pair_steps.read_signatures", None)
+        patch.setattr("pipelines.duplicates.pair_steps.read_shingles", None)
+        patch.setattr("pipelines.duplicates.pair_steps.read_signatures", None)
         dedup.run(config)
     changed = [Doc(doc.text, doc.record, drop) for doc, drop in zip(docs, reasons, strict=True)]
     assert fingerprint(config) == fingerprint(dedup_of(tmp_path / "b", changed))
@@ -439,10 +448,10 @@ def content_hash_of(text: str) -> int:
     return int(split_hashes(column).high[0])
 
 
-def test_s3_and_local_give_one_fingerprint(tmp_path: Path, s3_bucket: str) -> None:
+def test_s3_and_local_give_one_fingerprint(tmp_path: Path, s3_folder: str) -> None:
     parts = in_parts(near_pages(6, 3), 2, seed=1)
     local = corpus_config(tmp_path, ["web"])
-    remote = local.model_copy(update={"output": f"{s3_bucket}/corpus"})
+    remote = local.model_copy(update={"output": f"{s3_folder}/corpus"})
     for config in (local, remote):
         write_corpus(config, parts)
         dedup.run(config)

@@ -165,12 +165,12 @@ def test_a_changed_decision_packs_again(tmp_path: Path) -> None:
     assert len(texts_of(corpus)) == sum(bool(view(doc)) for doc in corpus.kept.values())
 
 
-def test_local_and_s3_give_equal_bytes(tmp_path: Path, s3_bucket: str) -> None:
+def test_local_and_s3_give_equal_bytes(tmp_path: Path, s3_folder: str) -> None:
     local = write_corpus(tmp_path, make_docs())
-    remote = write_corpus(f"{s3_bucket}/corpus", make_docs())
+    remote = write_corpus(f"{s3_folder}/corpus", make_docs())
     assert run_pack(local).fingerprint == run_pack(remote).fingerprint
-    assert contents(tmp_path) == contents(f"{s3_bucket}/corpus")
-    assert not list(objects.list_objects(f"{s3_bucket}/corpus/.work"))
+    assert contents(tmp_path) == contents(f"{s3_folder}/corpus")
+    assert not list(objects.list_objects(f"{s3_folder}/corpus/.work"))
 
 
 def test_a_killed_pack_goes_on(tmp_path: Path, monkeypatch) -> None:

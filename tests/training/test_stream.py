@@ -281,11 +281,11 @@ def test_documents_that_were_taken_down_are_hidden(tmp_path):
     assert sorted(text[text >= 0].tolist()) == sorted(expected)
 
 
-def test_object_storage_gives_the_same_stream(corpus, s3_bucket):
+def test_object_storage_gives_the_same_stream(corpus, s3_folder):
     for info in objects.list_objects(corpus.root):
         name = info.path.removeprefix(corpus.root).lstrip("/")
-        objects.write(objects.join(s3_bucket, "corpus", name), objects.read(info.path))
-    remote = load_manifest(f"{s3_bucket}/corpus")
+        objects.write(objects.join(s3_folder, "corpus", name), objects.read(info.path))
+    remote = load_manifest(f"{s3_folder}/corpus")
     assert rows(read(remote, config())) == rows(read(corpus, config()))
     with Stream(corpus, config(), batch_size=6) as stream:
         saved = stream.state_dict()

@@ -289,17 +289,17 @@ def test_one_process_exchanges_nothing():
 
 
 @pytest.mark.s3
-def test_a_run_on_object_storage_resumes(packed: Path, tmp_path: Path, s3_bucket: str):
+def test_a_run_on_object_storage_resumes(packed: Path, tmp_path: Path, s3_folder: str):
     """Checkpoints, records and corpus on s3://, cut after a checkpoint, equal a local run."""
     from storage import objects
 
     for file in (path for path in packed.rglob("*") if path.is_file()):
-        key = objects.join(s3_bucket, "corpus", str(file.relative_to(packed)))
+        key = objects.join(s3_folder, "corpus", str(file.relative_to(packed)))
         objects.write(key, file.read_bytes())
     (tmp_path / "corpus").symlink_to(packed)
     train(train_config(tmp_path))
-    remote = {"corpus": f"{s3_bucket}/corpus", "output": f"{s3_bucket}/run"}
+    remote = {"corpus": f"{s3_folder}/corpus", "output": f"{s3_folder}/run"}
     train(train_config(tmp_path, **remote))
-    objects.delete(f"{s3_bucket}/run/checkpoints/step-00000012/checkpoint.json")
+    objects.delete(f"{s3_folder}/run/checkpoints/step-00000012/checkpoint.json")
     train(train_config(tmp_path, **remote))
     assert losses(remote["output"]) == losses(tmp_path / "run")

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pipelines.sources import SourceFormat, load_source
 from pipelines.sources.lines import split_lines
 from pipelines.sources.records import PartRange
+from pipelines.sources.streams import sniff
 from storage.objects import ObjectNotFound
 from tests.pipelines.sources.outcomes import read, read_parts
 
@@ -190,6 +191,7 @@ def test_parts_hold_each_record_once(
 ) -> None:
     """Whatever the bytes and the part size, the parts joined are the whole file."""
     data = b"\n".join(lines) + b"\n" * last_newline
+    assume(not sniff(data))  # what begins with the magic of gzip is read as gzip
     path = tmp_path / "data.jsonl"
     path.write_bytes(data)
     assert read_parts(SOURCE, path, len(data), part_bytes) == read(SOURCE, path)

@@ -43,11 +43,11 @@ FILES = {
 
 @pytest.mark.parametrize(("format", "name"), FILES)
 def test_s3_gives_what_the_disk_gives(
-    format: str, name: str, s3_bucket: str, tmp_path: Path
+    format: str, name: str, s3_folder: str, tmp_path: Path
 ) -> None:
     data = FILES[format, name]
     source = load_source(format, {}, "any")
-    local, remote = tmp_path / name, f"{s3_bucket}/sources/{name}"
+    local, remote = tmp_path / name, f"{s3_folder}/sources/{name}"
     local.write_bytes(data)
     objects.write(remote, data)
     expected = read(source, local)
@@ -58,7 +58,7 @@ def test_s3_gives_what_the_disk_gives(
         assert read_parts(source, remote, len(data), len(data) // 5) == expected
 
 
-def test_a_missing_object_stops(s3_bucket: str) -> None:
+def test_a_missing_object_stops(s3_folder: str) -> None:
     for format, name in (("warc", "none.warc.gz"), ("jsonl", "none.jsonl"), ("text", "none.txt")):
         with pytest.raises(ObjectNotFound):
-            read(load_source(format, {}, "any"), f"{s3_bucket}/{name}")
+            read(load_source(format, {}, "any"), f"{s3_folder}/{name}")

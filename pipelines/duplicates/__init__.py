@@ -1,0 +1,1 @@
+"""How duplicates are found, verified and resolved: what `pipelines.dedup` is made of."""

@@ -1,0 +1,132 @@
+"""The final decision on each document: its first drop, its split, its cluster and survivor.
+
+    decisions/final: doc_id, kept, reason, stage, split, cluster, survivor, similarity
+
+A document has exactly one fate: the first drop in the order take-down, licence, selection,
+decontamination, exact, fuzzy. `split` follows from the content hash alone, for dropped documents
+too. Map-only: a part's rows need nothing from other parts, because `decisions/fuzzy` has brought
+clusters and survivors to their rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipelines.config import CorpusConfig
+from pipelines.duplicates import competing, decisions, exact, fuzzy
+from pipelines.duplicates.competing import HASH, Part
+from pipelines.duplicates.decisions import Decisions
+from pipelines.duplicates.ranking import is_validation, split_hashes
+from pipelines.stages import Task
+from pipelines.workplace import run_step
+from storage import commit, tables
+from storage.commit import PartMarker, WrittenObject
+from storage.tables import FINAL
+
+STAGE = "decisions/final"
+VERSION = 1
+
+
+def run(config: CorpusConfig, parts: Sequence[Part]) -> Counter[str]:
+    """Writes `decisions/final/`; returns the counts over all parts."""
+    stages = competing.earlier_stages(config)
+    stages += [exact.STAGE] if config.dedup.exact else []
+    stages += [fuzzy.STAGE] if config.dedup.fuzzy else []
+    recipes = _recipes(config, stages, parts)
+    tasks = [Task(part.name, recipes[part.name], part.num_docs) for part in parts]
+    run_step(config, STAGE, tasks, DecidePart(config, tuple(stages), tuple(parts)))
+    markers = competing.stage_markers(config, STAGE, parts)
+    total: Counter[str] = Counter()
+    for marker in markers.values():
+        total.update(marker.counts)
+    decisions.check_accounting(STAGE, total)
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class DecidePart:
+    """The work of one task."""
+
+    config: CorpusConfig
+    stages: tuple[str, ...]
+    """In the order of decisions."""
+    parts: tuple[Part, ...]
+
+    def __call__(self, task: Task) -> Iterator[PartMarker]:
+        part = next(part for part in self.parts if part.name == task.part)
+        table = final_table(self.config, part, self.stages)
+        path = self.config.path(STAGE, f"{part.name}.parquet")
+        written = WrittenObject.of_table(STAGE, part.name, tables.write_table(path, table, FINAL))
+        counts = _counts(table)
+        decisions.check_accounting(part.name, counts)
+        yield PartMarker(STAGE, part.name, task.recipe_id, [written], counts)
+
+
+def final_table(config: CorpusConfig, part: Part, stages: Sequence[str]) -> pa.Table:
+    """FINAL rows of one part."""
+    stage, reason = first_drops(config, part, stages)
+    fates = Decisions.none(part.doc_ids)
+    if stages[-1] in (exact.STAGE, fuzzy.STAGE):
+        fates = decisions.read_decisions(config, stages[-1], part)
+    path = config.path(HASH, f"{part.name}.parquet")
+    high = split_hashes(tables.read_table(path, ["content_hash"])["content_hash"]).high
+    validation = is_validation(high, config.pack.validation_fraction)
+    columns = {
+        "doc_id": part.doc_ids,
+        "kept": stage == "",
+        "reason": reason,
+        "stage": stage,
+        "split": np.where(validation, "validation", "train"),
+        "cluster": fates.cluster,
+        "survivor": fates.survivor,
+        "similarity": fates.similarity,
+    }
+    arrays = [pa.array(columns[field.name], field.type) for field in FINAL]
+    return pa.Table.from_arrays(arrays, schema=FINAL)
+
+
+def first_drops(
+    config: CorpusConfig, part: Part, stages: Sequence[str]
+) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.object_]]:
+    """Name of the first stage that drops each row, and its reason; "" where none does."""
+    stage = np.full(part.num_docs, "", object)
+    reason = np.full(part.num_docs, "", object)
+    for folder in stages:
+        path = config.path(folder, f"{part.name}.parquet")
+        table = tables.read_table(path, ["drop", "reason"])
+        assert table.num_rows == part.num_docs, f"{path} is not aligned with its documents"
+        new = table["drop"].to_numpy() & (stage == "")
+        stage[new] = folder.rpartition("/")[2]
+        reason[new] = np.asarray(table["reason"].to_pylist(), object)[new]
+    return stage, reason
+
+
+def _recipes(config: CorpusConfig, stages: Sequence[str], parts: Sequence[Part]) -> dict[str, str]:
+    markers = [competing.stage_markers(config, stage, parts) for stage in (HASH, *stages)]
+    settings = {
+        "stages": list(stages),
+        "validation_fraction": config.pack.validation_fraction,
+    }
+    return {
+        part.name: commit.recipe_id(
+            STAGE, VERSION, settings, [commit.fingerprint(one[part.name] for one in markers)]
+        )
+        for part in parts
+    }
+
+
+def _counts(table: pa.Table) -> dict[str, int]:
+    kept = table["kept"].to_numpy()
+    validation = np.asarray(table["split"].to_pylist(), object) == "validation"
+    counts = {
+        "documents": table.num_rows,
+        "kept": int(kept.sum()),
+        "kept_validation": int((kept & validation).sum()),
+    }
+    return counts | decisions.drop_counts(table["reason"].to_pylist())

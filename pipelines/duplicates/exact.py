@@ -1,0 +1,172 @@
+"""Exact duplicates: documents with equal content hashes; the best-ranked of each group survives.
+
+Within a group the texts, and so the split and the length, are equal; source priority (when it is
+the policy), source and record decide. Content hashes are 128 bits, so equal hashes stand for equal
+texts and nothing is compared.
+
+One process reads the hash columns and sorts them, in as many ranges of the hash as its memory
+asks for: about 100 bytes a document, so 20 M documents per range at 2 GB. `record` is read only
+in parts that hold duplicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipelines import ingest
+from pipelines.config import CorpusConfig
+from pipelines.duplicates import competing
+from pipelines.duplicates.competing import HASH, Part
+from pipelines.duplicates.decisions import Decisions, is_finished, write_decisions
+from pipelines.duplicates.ranking import ContentHashes, split_hashes
+from storage import commit, tables
+
+STAGE = "decisions/exact"
+VERSION = 1
+REASON = "exact_duplicate"
+BYTES_PER_DOC = 100
+"""Peak memory while the hashes of a range are sorted and grouped."""
+
+
+class Duplicates(NamedTuple):
+    """uint64 doc_ids, ascending, of documents to drop, and the survivor of each."""
+
+    doc_ids: npt.NDArray[np.uint64]
+    survivors: npt.NDArray[np.uint64]
+
+
+def run(config: CorpusConfig, parts: Sequence[Part]) -> None:
+    """Writes `decisions/exact/`; does nothing when they are there under the same recipe."""
+    stages = competing.earlier_stages(config)
+    recipe = _recipe(config, stages, parts)
+    if is_finished(config, STAGE, parts, recipe):
+        return
+    duplicates = find_duplicates(config, parts, stages)
+    for part in parts:
+        rows = competing.competing_rows(config, part, stages)
+        decisions = _decide_part(part, duplicates)
+        write_decisions(config, STAGE, part, recipe, decisions, int(rows.sum()))
+
+
+def find_duplicates(
+    config: CorpusConfig, parts: Sequence[Part], stages: Sequence[str]
+) -> Duplicates:
+    """The documents that repeat a better-ranked one's text."""
+    num_docs = sum(part.num_docs for part in parts)
+    num_ranges = 1 + num_docs * BYTES_PER_DOC // config.dedup.memory_bytes
+    found = [Duplicates(np.empty(0, np.uint64), np.empty(0, np.uint64))]
+    for index in range(num_ranges):
+        doc_ids, hashes = _load_hashes(config, parts, stages, index, num_ranges)
+        rows, groups = repeated_rows(hashes)
+        order = order_equals(config, parts, doc_ids[rows], groups)
+        found.append(_survivors(doc_ids[rows][order], groups[order]))
+    doc_ids, survivors = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    order = np.argsort(doc_ids)
+    return Duplicates(doc_ids[order], survivors[order])
+
+
+def repeated_rows(
+    hashes: ContentHashes,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows whose hash occurs more than once, ascending, and the number of each one's group."""
+    order = np.lexsort((hashes.low, hashes.high))
+    high, low = hashes.high[order], hashes.low[order]
+    changes = np.ones(len(order), bool)
+    changes[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
+    groups = np.cumsum(changes) - 1
+    repeated = np.bincount(groups)[groups] > 1 if len(groups) else changes
+    rows, groups = order[repeated], groups[repeated]
+    ascending = np.argsort(rows)
+    return rows[ascending], groups[ascending]
+
+
+def order_equals(
+    config: CorpusConfig,
+    parts: Sequence[Part],
+    doc_ids: npt.NDArray[np.uint64],
+    groups: npt.NDArray[np.int64],
+) -> npt.NDArray[np.int64]:
+    """Positions of documents (ascending doc_ids) by group, and best first within each."""
+    names = [source.name for source in config.sources]
+    by_priority = config.dedup.survivor == "source_priority"
+    sources, records = _addresses(config, parts, doc_ids)
+    table = pa.table(
+        {
+            "group": groups,
+            "priority": [names.index(source) if by_priority else 0 for source in sources],
+            "source": pa.array(sources, pa.string()),
+            "record": records,
+            "position": np.arange(len(doc_ids)),  # only for two documents of one raw record
+        }
+    )
+    ordered = table.sort_by([(name, "ascending") for name in table.column_names])
+    return ordered["position"].to_numpy()
+
+
+def _recipe(config: CorpusConfig, stages: Sequence[str], parts: Sequence[Part]) -> str:
+    settings = {"survivor": config.dedup.survivor}
+    if config.dedup.survivor == "source_priority":
+        settings["sources"] = ",".join(source.name for source in config.sources)
+    inputs = [ingest.STAGE, HASH, *stages]
+    digest = competing.inputs_digest(config, inputs, parts)
+    return commit.recipe_id(STAGE, VERSION, settings, [digest])
+
+
+def _load_hashes(
+    config: CorpusConfig, parts: Sequence[Part], stages: Sequence[str], index: int, num_ranges: int
+) -> tuple[npt.NDArray[np.uint64], ContentHashes]:
+    """doc_ids and hashes of the competing documents in one of `num_ranges` ranges of the hash."""
+    doc_ids, high, low = (
+        [np.empty(0, np.uint64)],
+        [np.empty(0, np.uint64)],
+        [np.empty(0, np.uint64)],
+    )
+    for part in parts:
+        path = config.path(HASH, f"{part.name}.parquet")
+        hashes = split_hashes(tables.read_table(path, ["content_hash"])["content_hash"])
+        ranges = (hashes.high >> np.uint64(32)) * np.uint64(num_ranges) >> np.uint64(32)
+        mine = (ranges == index) & competing.competing_rows(config, part, stages)
+        doc_ids.append(part.doc_ids[mine])
+        high.append(hashes.high[mine])
+        low.append(hashes.low[mine])
+    return np.concatenate(doc_ids), ContentHashes(np.concatenate(high), np.concatenate(low))
+
+
+def _addresses(
+    config: CorpusConfig, parts: Sequence[Part], doc_ids: npt.NDArray[np.uint64]
+) -> tuple[list[str], pa.ChunkedArray]:
+    """Source and record of documents, whose ids ascend."""
+    sources: list[str] = []
+    records: list[pa.ChunkedArray] = []
+    for part in parts:
+        rows = part.rows_of(doc_ids[part.slice_of(doc_ids)])
+        if len(rows):
+            path = config.path("documents", f"{part.name}.parquet")
+            records.append(tables.read_table(path, ["record"])["record"].take(pa.array(rows)))
+            sources += [part.source] * len(rows)
+    chunks = [chunk for column in records for chunk in column.chunks]
+    return sources, pa.chunked_array(chunks, pa.string())
+
+
+def _survivors(doc_ids: npt.NDArray[np.uint64], groups: npt.NDArray[np.int64]) -> Duplicates:
+    """All but the first document of each group, with that first one; rows are sorted by group."""
+    first = np.ones(len(groups), bool)
+    first[1:] = groups[1:] != groups[:-1]
+    survivors = doc_ids[first][np.cumsum(first) - 1]
+    return Duplicates(doc_ids[~first], survivors[~first])
+
+
+def _decide_part(part: Part, duplicates: Duplicates) -> Decisions:
+    mine = part.slice_of(duplicates.doc_ids)
+    rows = part.rows_of(duplicates.doc_ids[mine])
+    decisions = Decisions.none(part.doc_ids)
+    decisions.reason[rows] = REASON
+    decisions.cluster[rows] = duplicates.survivors[mine]
+    decisions.survivor[rows] = duplicates.survivors[mine]
+    decisions.similarity[rows] = 1.0
+    return decisions

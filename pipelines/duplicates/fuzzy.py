@@ -1,0 +1,183 @@
+"""Near-duplicates: candidates by LSH, verified, resolved in rank order.
+
+Documents that an earlier decision or the exact stage drops do not compete, nor do documents
+without shingles.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines import ingest
+from pipelines.config import CorpusConfig
+from pipelines.duplicates import band_shuffle, competing, decisions, exact, pair_steps
+from pipelines.duplicates.competing import HASH, MINHASH, Part
+from pipelines.duplicates.decisions import Decisions
+from pipelines.duplicates.ranking import (
+    RANKED,
+    ContentHashes,
+    Ranking,
+    is_validation,
+    policy_key,
+    split_hashes,
+)
+from pipelines.duplicates.resolution import NONE, Pairs, Resolution, resolve
+from pipelines.workplace import Workplace
+from storage import commit, objects, tables
+from storage.commit import PartMarker
+
+STAGE = "decisions/fuzzy"
+SUMMARY, ALL = "dedup", "all"
+"""Stage and part of the marker with the counts over all parts."""
+VERSION = 1
+NEAR_DUPLICATE, NEAR_VALIDATION = "near_duplicate", "near_validation"
+BYTES_PER_PAIR = 64
+"""Peak memory while the pairs of a range are ranked and sorted."""
+
+
+def run(config: CorpusConfig, parts: Sequence[Part]) -> None:
+    """Writes `pairs/` and `decisions/fuzzy/`; nothing when they are there under this recipe."""
+    stages = competing.earlier_stages(config)
+    if config.dedup.exact:
+        stages.append(exact.STAGE)
+    recipe = _recipe(config, stages, parts)
+    started = time.monotonic()
+    place = Workplace.open(config, recipe)
+    decided = decisions.is_finished(config, STAGE, parts, recipe)
+    if decided and commit.is_finished(config.output, SUMMARY, ALL, recipe):
+        place.remove()
+        return
+    ranking = rank_documents(config, parts, stages)
+    if not decisions.is_finished(config, pair_steps.STAGE, parts, recipe):
+        write_ranks(place, parts, ranking)
+        band_shuffle.run_passes(config, place, parts, len(ranking.doc_ids))
+        pair_steps.run(config, place, parts)
+    resolution = resolve(len(ranking.doc_ids), ranked_pairs(config, parts, ranking))
+    commit.delete_marker(config.output, SUMMARY, ALL)
+    for part in parts:
+        num_competing = int(competing.competing_rows(config, part, stages).sum())
+        fates = _decide_part(config, part, ranking, resolution)
+        decisions.write_decisions(config, STAGE, part, recipe, fates, num_competing)
+    counts = {"ranked": len(ranking.doc_ids), **band_shuffle.bucket_counts(place)}
+    seconds = {"fuzzy": time.monotonic() - started}
+    commit.write_marker(config.output, PartMarker(SUMMARY, ALL, recipe, [], counts, seconds))
+    place.remove()
+
+
+class _RankKeys(NamedTuple):
+    """What ranks documents, by doc_id."""
+
+    doc_ids: npt.NDArray[np.uint64]
+    high: npt.NDArray[np.uint64]
+    low: npt.NDArray[np.uint64]
+    policy: npt.NDArray[np.uint64]
+
+
+def rank_documents(config: CorpusConfig, parts: Sequence[Part], stages: Sequence[str]) -> Ranking:
+    """Ranks the documents that no stage of `stages` drops and that have shingles."""
+    doc_ids, high, low, policy = _rank_keys(config, parts, stages)
+    hashes = ContentHashes(high, low)
+    ties = np.zeros(len(doc_ids), np.uint64)
+    if not config.dedup.exact:  # then equal hashes compete, and source and record decide
+        rows, groups = exact.repeated_rows(hashes)
+        order = exact.order_equals(config, parts, doc_ids[rows], groups)
+        ties[rows[order]] = np.arange(len(rows), dtype=np.uint64)
+    validation = is_validation(high, config.pack.validation_fraction)
+    return Ranking.of(doc_ids, validation, policy, hashes, ties)
+
+
+def write_ranks(place: Workplace, parts: Sequence[Part], ranking: Ranking) -> None:
+    """Each part's share of the ranking, for the workers that read its bands."""
+    for part in parts:
+        mine = part.slice_of(ranking.addresses)
+        rows = np.empty(mine.stop - mine.start, RANKED)
+        rows["doc_id"], rows["rank"] = ranking.addresses[mine], ranking.ranks[mine]
+        objects.write(place.ranks_path(part.name), rows.tobytes())
+
+
+def ranked_pairs(config: CorpusConfig, parts: Sequence[Part], ranking: Ranking) -> Iterator[Pairs]:
+    """The accepted pairs in ascending ranges of the worse document, each within memory."""
+    markers = competing.stage_markers(config, pair_steps.STAGE, parts)
+    num_pairs = sum(marker.counts["accepted"] for marker in markers.values())
+    num_ranges = 1 + num_pairs * BYTES_PER_PAIR // config.dedup.memory_bytes
+    bounds = np.linspace(0, len(ranking.doc_ids), num_ranges + 1).astype(np.int64)
+    for low, high in pairwise(bounds.tolist()):
+        many = [_accepted(config, part, ranking, low, high) for part in parts]
+        if many:
+            better, worse, jaccard = (np.concatenate(column) for column in zip(*many, strict=True))
+            yield Pairs(better, worse, jaccard)
+
+
+def _recipe(config: CorpusConfig, stages: Sequence[str], parts: Sequence[Part]) -> str:
+    settings = config.dedup.model_dump(exclude={"memory_bytes"})
+    settings["validation_fraction"] = config.pack.validation_fraction
+    if config.dedup.survivor == "source_priority":
+        settings["sources"] = [source.name for source in config.sources]
+    inputs = [ingest.STAGE, HASH, MINHASH, *stages]
+    digest = competing.inputs_digest(config, inputs, parts)
+    return commit.recipe_id(STAGE, VERSION, settings, [digest])
+
+
+def _rank_keys(config: CorpusConfig, parts: Sequence[Part], stages: Sequence[str]) -> _RankKeys:
+    none = np.empty(0, np.uint64)
+    keys = [_rank_keys_of_part(config, part, stages) for part in parts]
+    columns = zip(_RankKeys(none, none, none, none), *keys, strict=True)
+    return _RankKeys(*(np.concatenate(column) for column in columns))
+
+
+def _rank_keys_of_part(config: CorpusConfig, part: Part, stages: Sequence[str]) -> _RankKeys:
+    name = f"{part.name}.parquet"
+    num_shingles = tables.read_table(config.path(MINHASH, name), ["num_shingles"])["num_shingles"]
+    rows = competing.competing_rows(config, part, stages) & (num_shingles.to_numpy() > 0)
+    table = tables.read_table(config.path(HASH, name), ["content_hash", "text_bytes"])
+    hashes = split_hashes(table["content_hash"])
+    priority = [source.name for source in config.sources].index(part.source)
+    num_bytes = table["text_bytes"].to_numpy()[rows]
+    sources = np.full(len(num_bytes), priority, np.uint64)
+    policy = policy_key(config.dedup.survivor, num_bytes, sources)
+    return _RankKeys(part.doc_ids[rows], hashes.high[rows], hashes.low[rows], policy)
+
+
+def _accepted(config: CorpusConfig, part: Part, ranking: Ranking, low: int, high: int) -> Pairs:
+    """Accepted pairs of one file whose worse document has a rank in [low, high)."""
+    path = config.path(pair_steps.STAGE, f"{part.name}.parquet")
+    table = tables.read_table(path, ["doc_a", "doc_b", "jaccard"])
+    jaccard = table["jaccard"].to_numpy()
+    rows = np.flatnonzero(jaccard >= config.dedup.threshold)
+    rank_a = ranking.ranks_of(table["doc_a"].to_numpy()[rows])
+    rank_b = ranking.ranks_of(table["doc_b"].to_numpy()[rows])
+    assert (rank_a >= 0).all(), f"{path}: a pair of a document that does not compete"
+    assert (rank_b >= 0).all(), f"{path}: a pair of a document that does not compete"
+    better, worse = np.minimum(rank_a, rank_b), np.maximum(rank_a, rank_b)
+    here = (worse >= low) & (worse < high)
+    columns = (better[here].astype(np.uint32), worse[here].astype(np.uint32), jaccard[rows][here])
+    return Pairs(*columns)
+
+
+def _decide_part(
+    config: CorpusConfig, part: Part, ranking: Ranking, resolution: Resolution
+) -> Decisions:
+    """Fates of one part's rows; exact duplicates share the fate of the document they repeat."""
+    fates = Decisions.none(part.doc_ids)
+    if config.dedup.exact:
+        fates = decisions.read_decisions(config, exact.STAGE, part)
+        fates = fates._replace(reason=np.full(part.num_docs, "", fates.reason.dtype))
+    own = ranking.ranks_of(part.doc_ids)
+    ranks = ranking.ranks_of(fates.survivor)  # of the document itself, or of the one it repeats
+    ranked = np.flatnonzero(ranks >= 0)
+    fates.cluster[ranked] = ranking.doc_ids[resolution.cluster[ranks[ranked]]]
+    lost = ranked[resolution.survivor[ranks[ranked]] != NONE]
+    survivors = resolution.survivor[ranks[lost]]
+    fates.survivor[lost] = ranking.doc_ids[survivors]
+    fates.similarity[lost] = resolution.similarity[ranks[lost]]
+    near_validation = (survivors < ranking.num_validation) & (ranks[lost] >= ranking.num_validation)
+    competes = own[lost] >= 0
+    reasons = np.where(near_validation, NEAR_VALIDATION, NEAR_DUPLICATE)
+    fates.reason[lost[competes]] = reasons[competes]
+    return fates

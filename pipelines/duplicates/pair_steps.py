@@ -1,0 +1,290 @@
+"""From candidate pairs to `pairs/`: map-only steps that bring the two documents of a pair together.
+
+    merge       candidates of a part: each pair once; results that `pairs/` still holds are reused
+    signatures  each part sends the signatures that pairs ask for
+    estimate    compare signatures; pairs near the threshold stay open
+    shingles    each part reads its text once and sends the shingle sets that open pairs ask for
+    pairs       compare shingle sets; write `pairs/<part>.parquet`, sorted by (doc_a, doc_b)
+
+A pair belongs to the part of its lower address (`doc_a`), so its place depends on nothing else and
+a later run finds it there. A task holds the features of its own part's documents in memory and one
+piece from another part at a time; both are bounded by the size of a part.
+
+What a run writes depends on its inputs and settings alone: a result of an earlier run is reused
+only where this run would compute the same, namely for unchanged texts and signatures an exact
+similarity where one is asked for, and an estimate at the same threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipelines.config import CorpusConfig
+from pipelines.duplicates import band_shuffle, hot_buckets
+from pipelines.duplicates.candidates import PAIR, unique_pairs
+from pipelines.duplicates.competing import MINHASH, Part, stage_markers
+from pipelines.duplicates.features import Features, read_shingles, read_signatures
+from pipelines.duplicates.known_pairs import KnownPairs, metadata_of
+from pipelines.duplicates.pieces import (
+    Piece,
+    address_of,
+    pieces_by_target,
+    split_by_part,
+    write_pieces,
+)
+from pipelines.duplicates.verification import (
+    ESTIMATE,
+    EXACT,
+    estimated_jaccard,
+    exact_jaccard,
+    is_undecided,
+)
+from pipelines.stages import Task, Work
+from pipelines.views import view_editors, view_name
+from pipelines.workplace import Workplace, run_step
+from storage import commit, objects, tables
+from storage.commit import PartMarker, WrittenObject
+from storage.tables import PAIRS
+
+STAGE = "pairs"
+MERGED, SIGNATURES, ESTIMATED, SHINGLES = "merged", "signatures", "estimated", "shingles"
+REQUESTS = "requests"
+
+VERDICT = np.dtype([("a", "<u8"), ("b", "<u8"), ("jaccard", "<f8"), ("method", "<u8")])
+OPEN, BY_ESTIMATE, BY_SHINGLES = 0, 1, 2
+METHODS = ["", ESTIMATE, EXACT]
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """What all steps know."""
+
+    place: Workplace
+    parts: dict[int, Part]
+    """By address (`pieces.address_of`)."""
+    editors: dict[str, tuple[str, ...]]
+    """Of the view of each source."""
+    recipes: dict[int, str]
+    """Recipe of each part's signatures, by address."""
+    ngram: int
+    num_permutations: int
+    threshold: float
+
+    def known_pairs(self, part: str) -> KnownPairs:
+        path = objects.join(self.place.output, STAGE, f"{part}.parquet")
+        return KnownPairs.read(path, self.recipes)
+
+    def view(self, part_a: Part, part_b: Part) -> str:
+        """The view in which documents of two parts are compared, or each one's own."""
+        names = [view_name(self.editors[part.source]) for part in (part_a, part_b)]
+        return names[0] if names[0] == names[1] else "|".join(names)
+
+    def marker(self, task: Task, stage: str, written: WrittenObject) -> PartMarker:
+        return PartMarker(stage, task.part, self.place.recipe_id, [written])
+
+
+def run(config: CorpusConfig, place: Workplace, parts: Sequence[Part]) -> None:
+    """Verifies the candidates that `band_shuffle` left in the workplace; writes `pairs/`."""
+    verifier = _verifier(config, place, parts)
+    temporary = config.model_copy(update={"output": place.work})
+
+    def step(stage: str, work: Work, pieces: Mapping[int, list[Piece]]) -> None:
+        tasks = [_task(part, place.recipe_id, stage, pieces) for part in parts]
+        run_step(config if stage == STAGE else temporary, stage, tasks, work)
+
+    def sent(*stages: str) -> dict[int, list[Piece]]:
+        addresses = {part.name: part.address for part in parts}
+        markers = [marker for stage in stages for marker in commit.read_markers(place.work, stage)]
+        return pieces_by_target(place.work, markers, addresses)
+
+    step(MERGED, Merge(verifier), sent(band_shuffle.STAGE, hot_buckets.STAGE))
+    step(SIGNATURES, Send(verifier, SIGNATURES), sent(MERGED))
+    step(ESTIMATED, Estimate(verifier), sent(SIGNATURES))
+    step(SHINGLES, Send(verifier, SHINGLES), sent(ESTIMATED))
+    step(STAGE, WritePairs(verifier), sent(SHINGLES))
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Candidates of one part: each pair once, with the results that are known."""
+
+    verifier: Verifier
+
+    def __call__(self, task: Task) -> Iterator[PartMarker]:
+        found = [np.frombuffer(piece.read(), PAIR) for piece in _pieces(task)]
+        pairs = unique_pairs(np.concatenate([np.empty(0, PAIR), *found]))
+        verdicts = np.zeros(len(pairs), VERDICT)
+        verdicts["a"], verdicts["b"] = pairs["a"], pairs["b"]
+        known = self.verifier.known_pairs(task.part)
+        if known.threshold == self.verifier.threshold:
+            _adopt(verdicts, np.arange(len(pairs)), known)
+        yield _write_verdicts(self.verifier, MERGED, task, verdicts)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Signatures decide the pairs that are far from the threshold."""
+
+    verifier: Verifier
+
+    def __call__(self, task: Task) -> Iterator[PartMarker]:
+        verifier = self.verifier
+        verdicts = _read_verdicts(verifier, MERGED, task.part)
+        rows = np.flatnonzero(verdicts["method"] == OPEN)
+        estimates = _compare(verdicts[rows], task, "<u4", estimated_jaccard)
+        far = ~is_undecided(estimates, verifier.threshold, verifier.num_permutations)
+        verdicts["jaccard"][rows[far]] = estimates[far]
+        verdicts["method"][rows[far]] = BY_ESTIMATE
+        _adopt(verdicts, rows[~far], verifier.known_pairs(task.part).only_exact())
+        yield _write_verdicts(verifier, ESTIMATED, task, verdicts)
+
+
+@dataclass(frozen=True, slots=True)
+class WritePairs:
+    """Shingle sets decide the rest; the table of a part, complete and sorted."""
+
+    verifier: Verifier
+
+    def __call__(self, task: Task) -> Iterator[PartMarker]:
+        verifier = self.verifier
+        verdicts = _read_verdicts(verifier, ESTIMATED, task.part)
+        rows = np.flatnonzero(verdicts["method"] == OPEN)
+        verdicts["jaccard"][rows] = _compare(verdicts[rows], task, "<u8", exact_jaccard)
+        verdicts["method"][rows] = BY_SHINGLES
+        metadata = metadata_of(verdicts, verifier.threshold, verifier.recipes)
+        path = objects.join(verifier.place.output, STAGE, f"{task.part}.parquet")
+        table = _pairs_table(verifier, verifier.parts[task.payload["address"]], verdicts)
+        stats = tables.write_table(path, table, PAIRS, metadata)
+        written = WrittenObject.of_table(STAGE, task.part, stats)
+        recipe = verifier.place.recipe_id
+        yield PartMarker(STAGE, task.part, recipe, [written], _counts(verifier, verdicts))
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Features of one part's documents to the parts that ask for them."""
+
+    verifier: Verifier
+    features: str
+    """SIGNATURES or SHINGLES."""
+
+    def __call__(self, task: Task) -> Iterator[PartMarker]:
+        asked = [(piece.origin, _doc_ids_in(piece)) for piece in _pieces(task)]
+        answers: Iterable[tuple[int, bytes]] = ()
+        if asked:
+            mine = self._read(task, np.unique(np.concatenate([wanted for _, wanted in asked])))
+            answers = ((origin, mine.take(wanted).pack()) for origin, wanted in asked)
+        work = self.verifier.place.work
+        written = write_pieces(work, self.features, task.part, answers)
+        yield self.verifier.marker(task, self.features, written)
+
+    def _read(self, task: Task, doc_ids: npt.NDArray[np.uint64]) -> Features:
+        verifier, output = self.verifier, self.verifier.place.output
+        part = verifier.parts[task.payload["address"]]
+        if self.features == SIGNATURES:
+            return read_signatures(output, part, doc_ids)
+        return read_shingles(output, part, verifier.editors[part.source], verifier.ngram, doc_ids)
+
+
+def _verifier(config: CorpusConfig, place: Workplace, parts: Sequence[Part]) -> Verifier:
+    markers = stage_markers(config, MINHASH, parts)
+    return Verifier(
+        place,
+        parts={part.address: part for part in parts},
+        editors={source: view_editors(config, source) for source in {p.source for p in parts}},
+        recipes={part.address: markers[part.name].recipe_id for part in parts},
+        ngram=config.dedup.ngram,
+        num_permutations=config.dedup.num_permutations,
+        threshold=config.dedup.threshold,
+    )
+
+
+def _task(part: Part, recipe: str, stage: str, pieces: Mapping[int, list[Piece]]) -> Task:
+    mine = pieces.get(part.address, [])
+    weight = sum(piece.num_bytes for piece in mine)
+    if mine and stage == SHINGLES:
+        weight = part.num_bytes
+    payload = {"address": part.address, "pieces": [list(piece) for piece in mine]}
+    return Task(part.name, recipe, weight, payload)
+
+
+def _pieces(task: Task) -> list[Piece]:
+    return [Piece(*fields) for fields in task.payload["pieces"]]
+
+
+def _doc_ids_in(piece: Piece) -> npt.NDArray[np.uint64]:
+    return np.frombuffer(piece.read(), "<u8")
+
+
+def _compare(
+    pairs: np.ndarray,
+    task: Task,
+    dtype: str,
+    similarity: Callable[[np.ndarray, Features, Features], npt.NDArray[np.float64]],
+) -> npt.NDArray[np.float64]:
+    """The similarity of each pair, from the features that were sent to the task's part."""
+    result = np.empty(len(pairs), np.float64)
+    sent = {piece.origin: piece for piece in _pieces(task)}
+    mine = task.payload["address"]
+    own = Features.unpack(sent[mine].read(), dtype) if len(pairs) else None
+    for origin, rows in split_by_part(np.arange(len(pairs)), pairs["b"]):
+        assert own is not None
+        other = own if origin == mine else Features.unpack(sent[origin].read(), dtype)
+        result[rows] = similarity(pairs[rows], own, other)
+    return result
+
+
+def _adopt(verdicts: np.ndarray, rows: npt.NDArray[np.int64], known: KnownPairs) -> None:
+    """Takes the known results of the pairs in `rows` over."""
+    places = known.places_of(verdicts[rows])
+    found = places >= 0
+    verdicts["jaccard"][rows[found]] = known.jaccard[places[found]]
+    exact = known.exact[places[found]]
+    verdicts["method"][rows[found]] = np.where(exact, BY_SHINGLES, BY_ESTIMATE)
+
+
+def _write_verdicts(verifier: Verifier, stage: str, task: Task, verdicts: np.ndarray) -> PartMarker:
+    """Stores the state of a part's pairs, and asks for the features of the open ones."""
+    work = verifier.place.work
+    objects.write(_verdicts_path(verifier, stage, task.part), verdicts.tobytes())
+    waiting = verdicts[verdicts["method"] == OPEN]
+    wanted = np.union1d(waiting["a"], waiting["b"])
+    requests = ((target, ids.tobytes()) for target, ids in split_by_part(wanted, wanted))
+    written = write_pieces(work, objects.join(stage, REQUESTS), task.part, requests)
+    return verifier.marker(task, stage, written)
+
+
+def _read_verdicts(verifier: Verifier, stage: str, part: str) -> np.ndarray:
+    return np.frombuffer(objects.read(_verdicts_path(verifier, stage, part)), VERDICT).copy()
+
+
+def _verdicts_path(verifier: Verifier, stage: str, part: str) -> str:
+    return objects.join(verifier.place.work, stage, f"{part}.verdicts")
+
+
+def _counts(verifier: Verifier, verdicts: np.ndarray) -> dict[str, int]:
+    return {
+        "pairs": len(verdicts),
+        "by_estimate": int((verdicts["method"] == BY_ESTIMATE).sum()),
+        "by_shingles": int((verdicts["method"] == BY_SHINGLES).sum()),
+        "accepted": int((verdicts["jaccard"] >= verifier.threshold).sum()),
+    }
+
+
+def _pairs_table(verifier: Verifier, part: Part, verdicts: np.ndarray) -> pa.Table:
+    addresses, places = np.unique(address_of(verdicts["b"]), return_inverse=True)
+    views = [verifier.view(part, verifier.parts[address]) for address in addresses.tolist()]
+    columns = {
+        "doc_a": np.ascontiguousarray(verdicts["a"]),
+        "doc_b": np.ascontiguousarray(verdicts["b"]),
+        "jaccard": np.ascontiguousarray(verdicts["jaccard"]),
+        "method": pa.array(METHODS).take(pa.array(verdicts["method"].astype(np.int64))),
+        "view": pa.array(views, pa.string()).take(pa.array(places)),
+    }
+    arrays = [pa.array(columns[field.name], field.type) for field in PAIRS]
+    return pa.Table.from_arrays(arrays, schema=PAIRS)

@@ -1,0 +1,1 @@
+"""How kept documents become token shards: what `pipelines.pack` is made of."""

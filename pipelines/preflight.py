@@ -1,0 +1,41 @@
+"""What a corpus file names, checked before any work: formats, recipes, models, the tokenizer.
+
+Otherwise a misspelt recipe would be found hours later, by the stage that reads it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from pipelines import select
+from pipelines.config import CorpusConfig
+from pipelines.packing import tokenizer
+from pipelines.runner import check_runner
+from pipelines.sources import load_source
+from storage.errors import ConfigError
+
+
+def check(config: CorpusConfig) -> None:
+    """Raises ConfigError for the first thing that a stage could not use."""
+    check_runner(config.runner)
+    _check_language_model(config.annotate.language.model)
+    for source in config.sources:
+        load_source(source.format, source.options, source.name)
+        select.groups_read(config, source.name)
+    if config.tokenizer.path:
+        tokenizer.check_given(config.tokenizer.path)
+
+
+def _check_language_model(path: str | None) -> None:
+    if path is None:
+        return
+    # In a process of its own: fastText crashes on a file that is cut short.
+    program = "import sys, fasttext; fasttext.load_model(sys.argv[1]).predict(['a text'])"
+    command = [sys.executable, "-c", program, path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = done.stderr.strip().rpartition("\n")[2] or "fastText crashes on it"
+        raise ConfigError(
+            f"annotate.language.model: {path} is not a fastText .bin or .ftz file: {reason}"
+        )
