@@ -66,9 +66,9 @@ class SourceConfig(Settings):
 
 
 class IngestConfig(Settings):
-    part_bytes: int = Field(default=256 * MIB, ge=64 << 10)
-    """A large file is read in parts of this many bytes; a kill costs at most one part."""
-    unit_bytes: int = Field(default=256 * MIB, ge=1)
+    part_bytes: int = Field(default=128 * MIB, ge=64 << 10)
+    """A large file is read in parts of this size; a kill costs at most one part per worker."""
+    unit_bytes: int = Field(default=128 * MIB, ge=1)
     """Small files are put together up to this size."""
     max_document_bytes: int = Field(default=100 * MIB, ge=1)
     """A larger document is a casualty (kind `too_large`)."""

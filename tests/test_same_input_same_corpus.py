@@ -6,10 +6,12 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from storage import commit
 from tests.whole_line import (
     command,
     digests,
@@ -37,6 +39,19 @@ def assert_same(output: str, reference: Path) -> None:
     assert fingerprint(output) == fingerprint(str(reference))
 
 
+def committed_documents(output: Path) -> list[Path]:
+    """Tables of the parts that are ingested."""
+    return [
+        output / written.path
+        for marker in commit.read_markers(str(output), "ingest")
+        for written in marker.objects
+    ]
+
+
+def modification_times(paths: Iterable[Path]) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in paths}
+
+
 @pytest.mark.slow
 def test_two_worker_processes_and_another_hash_seed(tmp_path, reference):
     corpus = write_corpus(tmp_path, "out", runner={"workers": 2})
@@ -49,6 +64,7 @@ def test_two_worker_processes_and_another_hash_seed(tmp_path, reference):
 def test_killed_at_ten_random_moments_and_started_again(tmp_path, reference):
     corpus = write_corpus(tmp_path, "out")
     moments = random.Random(7)
+    finished: dict[Path, int] = {}
     for _ in range(NUM_KILLS):
         process = subprocess.Popen(
             command("run", corpus),
@@ -59,8 +75,10 @@ def test_killed_at_ten_random_moments_and_started_again(tmp_path, reference):
         time.sleep(moments.uniform(2, 9))
         process.send_signal(signal.SIGKILL)
         process.wait()
+        finished |= modification_times(committed_documents(tmp_path / "out"))
     run_corpus(corpus)
     assert_same(str(tmp_path / "out"), reference)
+    assert finished.items() <= modification_times(committed_documents(tmp_path / "out")).items()
     leftovers = [path.name for path in (tmp_path / "out").rglob("*.tmp-*")]
     assert leftovers == []
 
@@ -85,10 +103,9 @@ def test_in_slices_without_beam(tmp_path, reference):
 
 
 def test_a_second_run_writes_nothing(reference):
-    before = {path: path.stat().st_mtime_ns for path in reference.rglob("*.parquet")}
+    before = modification_times(reference.rglob("*.parquet"))
     run_corpus(str(reference.parent / "corpus.yaml"))
-    after = {path: path.stat().st_mtime_ns for path in reference.rglob("*.parquet")}
-    assert after == before
+    assert modification_times(reference.rglob("*.parquet")) == before
 
 
 def test_a_threshold_redoes_decisions_and_reads_no_raw_file(tmp_path):
