@@ -99,10 +99,23 @@ class DedupConfig(Settings):
     rows: int = Field(default=8, ge=1, le=512)
     threshold: float = Field(default=0.8, gt=0, le=1)
     """Jaccard similarity of shingles at and above which two documents are near-duplicates."""
-    survivor: Literal["longest", "shortest", "source_priority"] = "longest"
+    survivor: Literal["longest", "shortest", "newest", "signal", "source_priority"] = "longest"
+    survivor_signal: str = ""
+    """With `survivor: signal`: the signal whose highest value survives."""
+    max_removed_per_source: float = Field(default=1.0, ge=0, le=1)
+    """Largest share of a source's documents that dedup may drop; above it the run stops."""
     seed: int = Field(default=1, ge=0)
     memory_bytes: int = Field(default=2 * GIB, ge=64 * MIB)
     """Bound of one shuffle; more data means more passes."""
+
+    @model_validator(mode="after")
+    def _signal_has_a_name(self) -> Self:
+        if (self.survivor == "signal") != bool(self.survivor_signal):
+            raise ValueError(
+                f"survivor = {self.survivor!r} with survivor_signal = {self.survivor_signal!r}: "
+                "`survivor: signal` and `survivor_signal: NAME` go together"
+            )
+        return self
 
     @property
     def num_permutations(self) -> int:

@@ -16,7 +16,7 @@ from collections import Counter
 
 from pipelines import select
 from pipelines.config import CorpusConfig
-from pipelines.duplicates import competing, decide, decisions, exact, fuzzy
+from pipelines.duplicates import alarm, competing, decide, decisions, exact, fuzzy
 from pipelines.stages import require
 from storage import commit
 
@@ -25,7 +25,8 @@ def run(config: CorpusConfig) -> Counter[str]:
     """Decides all documents; returns the counts of the final decisions.
 
     A corpus without any document that earlier stages keep is decided and counted like any other.
-    Raises UserError when an earlier stage has not finished, StorageError, StageError.
+    Raises UserError when an earlier stage has not finished or a source would lose too much,
+    StorageError, StageError.
     """
     parts = competing.find_parts(config)
     if not parts:  # nothing ingested yet, or nothing to ingest
@@ -39,4 +40,5 @@ def run(config: CorpusConfig) -> Counter[str]:
     else:
         decisions.forget(config, fuzzy.STAGE)
         commit.delete_marker(config.output, fuzzy.SUMMARY, fuzzy.ALL)
+    alarm.check(config, parts)
     return decide.run(config, parts)

@@ -68,6 +68,7 @@ FINAL = pa.schema(
         ("cluster", pa.uint64()),
         ("survivor", pa.uint64()),
         ("similarity", pa.float64()),
+        ("num_copies", pa.uint32()),  # of a kept document: itself and those dropped for it
     ]
 )
 

@@ -1,6 +1,7 @@
 """The final decision on each document: its first drop, its split, its cluster and survivor.
 
-    decisions/final: doc_id, kept, reason, stage, split, cluster, survivor, similarity
+    decisions/final: doc_id, kept, reason, stage, split, cluster, survivor, similarity,
+                     num_copies
 
 A document has exactly one fate: the first drop in the order take-down, licence, selection,
 decontamination, exact, fuzzy. `split` follows from the content hash alone, for dropped documents
@@ -30,7 +31,7 @@ from storage.commit import PartMarker, WrittenObject
 from storage.tables import FINAL
 
 STAGE = "decisions/final"
-VERSION = 1
+VERSION = 2
 
 
 def run(config: CorpusConfig, parts: Sequence[Part]) -> Counter[str]:
@@ -86,6 +87,7 @@ def final_table(config: CorpusConfig, part: Part, stages: Sequence[str]) -> pa.T
         "cluster": fates.cluster,
         "survivor": fates.survivor,
         "similarity": fates.similarity,
+        "num_copies": np.where(stage == "", fates.num_copies, 0),
     }
     arrays = [pa.array(columns[field.name], field.type) for field in FINAL]
     return pa.Table.from_arrays(arrays, schema=FINAL)

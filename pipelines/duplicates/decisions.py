@@ -6,6 +6,8 @@ reason      string    "" when not dropped
 cluster     uint64    best-ranked document of the cluster; its own id when alone
 survivor    uint64    kept document that stands for this one; its own id when there is none
 similarity  float64   with the survivor: 1 for equal texts, 0 when there is none
+num_copies  uint32    documents that this one stands for: itself and those dropped for it; 0 when
+                      dropped itself, so the sum is the number of documents
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ DEDUP_DECISION = pa.schema(
         ("cluster", pa.uint64()),
         ("survivor", pa.uint64()),
         ("similarity", pa.float64()),
+        ("num_copies", pa.uint32()),
     ]
 )
 DROP_PREFIX = "drop:"
@@ -42,12 +45,14 @@ class Decisions(NamedTuple):
     cluster: npt.NDArray[np.uint64]
     survivor: npt.NDArray[np.uint64]
     similarity: npt.NDArray[np.float64]
+    num_copies: npt.NDArray[np.uint32]
 
     @classmethod
     def none(cls, doc_ids: npt.NDArray[np.uint64]) -> Decisions:
         """Nothing dropped, everything alone."""
         reason = np.full(len(doc_ids), "", "U32")
-        return cls(reason, doc_ids.copy(), doc_ids.copy(), np.zeros(len(doc_ids)))
+        copies = np.ones(len(doc_ids), np.uint32)
+        return cls(reason, doc_ids.copy(), doc_ids.copy(), np.zeros(len(doc_ids)), copies)
 
 
 def write_decisions(
@@ -76,7 +81,7 @@ def write_decisions(
 
 def read_decisions(config: CorpusConfig, stage: str, part: Part) -> Decisions:
     path = config.path(stage, f"{part.name}.parquet")
-    table = tables.read_table(path, ["reason", "cluster", "survivor", "similarity"])
+    table = tables.read_table(path, ["reason", *Decisions._fields[1:]])
     assert table.num_rows == part.num_docs, f"{path} is not aligned with documents/{part.name}"
     reason = np.asarray(table["reason"].to_pylist(), "U32")
     numbers = (table[name].to_numpy().copy() for name in table.column_names[1:])

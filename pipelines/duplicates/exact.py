@@ -1,7 +1,7 @@
 """Exact duplicates: documents with equal content hashes; the best-ranked of each group survives.
 
-Within a group the texts, and so the split and the length, are equal; source priority (when it is
-the policy), source and record decide. Content hashes are 128 bits, so equal hashes stand for equal
+Within a group the texts, and so the split and the length, are equal; the survivor policy, source
+and record decide. Content hashes are 128 bits, so equal hashes stand for equal
 texts and nothing is compared.
 
 One process reads the hash columns and sorts them, in as many ranges of the hash as its memory
@@ -18,16 +18,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines import ingest
 from pipelines.config import CorpusConfig
-from pipelines.duplicates import competing
+from pipelines.duplicates import competing, survivors
 from pipelines.duplicates.competing import HASH, Part
 from pipelines.duplicates.decisions import Decisions, is_finished, write_decisions
 from pipelines.duplicates.ranking import ContentHashes, split_hashes
 from storage import commit, tables
 
 STAGE = "decisions/exact"
-VERSION = 1
+VERSION = 2
 REASON = "exact_duplicate"
 BYTES_PER_DOC = 100
 """Peak memory while the hashes of a range are sorted and grouped."""
@@ -65,9 +64,9 @@ def find_duplicates(
         rows, groups = repeated_rows(hashes)
         order = order_equals(config, parts, doc_ids[rows], groups)
         found.append(_survivors(doc_ids[rows][order], groups[order]))
-    doc_ids, survivors = (np.concatenate(columns) for columns in zip(*found, strict=True))
-    order = np.argsort(doc_ids)
-    return Duplicates(doc_ids[order], survivors[order])
+    dropped, kept = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    order = np.argsort(dropped)
+    return Duplicates(dropped[order], kept[order])
 
 
 def repeated_rows(
@@ -92,13 +91,11 @@ def order_equals(
     groups: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
     """Positions of documents (ascending doc_ids) by group, and best first within each."""
-    names = [source.name for source in config.sources]
-    by_priority = config.dedup.survivor == "source_priority"
-    sources, records = _addresses(config, parts, doc_ids)
+    sources, records, policies = _addresses(config, parts, doc_ids)
     table = pa.table(
         {
             "group": groups,
-            "priority": [names.index(source) if by_priority else 0 for source in sources],
+            "policy": policies,
             "source": pa.array(sources, pa.string()),
             "record": records,
             "position": np.arange(len(doc_ids)),  # only for two documents of one raw record
@@ -109,10 +106,8 @@ def order_equals(
 
 
 def _recipe(config: CorpusConfig, stages: Sequence[str], parts: Sequence[Part]) -> str:
-    settings = {"survivor": config.dedup.survivor}
-    if config.dedup.survivor == "source_priority":
-        settings["sources"] = ",".join(source.name for source in config.sources)
-    inputs = [ingest.STAGE, HASH, *stages]
+    settings = survivors.settings(config)
+    inputs = [*survivors.inputs(config), HASH, *stages]
     digest = competing.inputs_digest(config, inputs, parts)
     return commit.recipe_id(STAGE, VERSION, settings, [digest])
 
@@ -139,34 +134,40 @@ def _load_hashes(
 
 def _addresses(
     config: CorpusConfig, parts: Sequence[Part], doc_ids: npt.NDArray[np.uint64]
-) -> tuple[list[str], pa.ChunkedArray]:
-    """Source and record of documents, whose ids ascend."""
+) -> tuple[list[str], pa.ChunkedArray, npt.NDArray[np.uint64]]:
+    """Source, record and survivor policy of documents, whose ids ascend."""
     sources: list[str] = []
     records: list[pa.ChunkedArray] = []
+    policies = [np.empty(0, np.uint64)]
     for part in parts:
         rows = part.rows_of(doc_ids[part.slice_of(doc_ids)])
         if len(rows):
             path = config.path("documents", f"{part.name}.parquet")
             records.append(tables.read_table(path, ["record"])["record"].take(pa.array(rows)))
             sources += [part.source] * len(rows)
+            policies.append(survivors.policy_of(config, part)[rows])
     chunks = [chunk for column in records for chunk in column.chunks]
-    return sources, pa.chunked_array(chunks, pa.string())
+    return sources, pa.chunked_array(chunks, pa.string()), np.concatenate(policies)
 
 
 def _survivors(doc_ids: npt.NDArray[np.uint64], groups: npt.NDArray[np.int64]) -> Duplicates:
     """All but the first document of each group, with that first one; rows are sorted by group."""
     first = np.ones(len(groups), bool)
     first[1:] = groups[1:] != groups[:-1]
-    survivors = doc_ids[first][np.cumsum(first) - 1]
-    return Duplicates(doc_ids[~first], survivors[~first])
+    best = doc_ids[first][np.cumsum(first) - 1]
+    return Duplicates(doc_ids[~first], best[~first])
 
 
 def _decide_part(part: Part, duplicates: Duplicates) -> Decisions:
     mine = part.slice_of(duplicates.doc_ids)
     rows = part.rows_of(duplicates.doc_ids[mine])
+    kept, num_dropped = np.unique(duplicates.survivors, return_counts=True)
+    here = part.slice_of(kept)
     decisions = Decisions.none(part.doc_ids)
     decisions.reason[rows] = REASON
     decisions.cluster[rows] = duplicates.survivors[mine]
     decisions.survivor[rows] = duplicates.survivors[mine]
     decisions.similarity[rows] = 1.0
+    decisions.num_copies[part.rows_of(kept[here])] += num_dropped[here].astype(np.uint32)
+    decisions.num_copies[rows] = 0
     return decisions

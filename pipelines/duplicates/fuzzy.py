@@ -14,9 +14,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipelines import ingest
 from pipelines.config import CorpusConfig
-from pipelines.duplicates import band_shuffle, competing, decisions, exact, pair_steps
+from pipelines.duplicates import (
+    band_shuffle,
+    competing,
+    decisions,
+    exact,
+    pair_steps,
+    survivors,
+)
 from pipelines.duplicates.competing import HASH, MINHASH, Part
 from pipelines.duplicates.decisions import Decisions
 from pipelines.duplicates.ranking import (
@@ -24,7 +30,6 @@ from pipelines.duplicates.ranking import (
     ContentHashes,
     Ranking,
     is_validation,
-    policy_key,
     split_hashes,
 )
 from pipelines.duplicates.resolution import NONE, Pairs, Resolution, resolve
@@ -35,7 +40,9 @@ from storage.commit import PartMarker
 STAGE = "decisions/fuzzy"
 SUMMARY, ALL = "dedup", "all"
 """Stage and part of the marker with the counts over all parts."""
-VERSION = 1
+VERSION = 2
+OTHER_SETTINGS = {"memory_bytes", "max_removed_per_source", "survivor", "survivor_signal"}
+"""Of `dedup`: what cannot change the outcome, and the policy, which has settings of its own."""
 NEAR_DUPLICATE, NEAR_VALIDATION = "near_duplicate", "near_validation"
 BYTES_PER_PAIR = 64
 """Peak memory while the pairs of a range are ranked and sorted."""
@@ -59,10 +66,11 @@ def run(config: CorpusConfig, parts: Sequence[Part]) -> None:
         band_shuffle.run_passes(config, place, parts, len(ranking.doc_ids))
         pair_steps.run(config, place, parts)
     resolution = resolve(len(ranking.doc_ids), ranked_pairs(config, parts, ranking))
+    copies = count_copies(config, parts, ranking, resolution)
     commit.delete_marker(config.output, SUMMARY, ALL)
     for part in parts:
         num_competing = int(competing.competing_rows(config, part, stages).sum())
-        fates = _decide_part(config, part, ranking, resolution)
+        fates = _decide_part(config, part, ranking, resolution, copies)
         decisions.write_decisions(config, STAGE, part, recipe, fates, num_competing)
     counts = {"ranked": len(ranking.doc_ids), **band_shuffle.bucket_counts(place)}
     seconds = {"fuzzy": time.monotonic() - started}
@@ -115,11 +123,9 @@ def ranked_pairs(config: CorpusConfig, parts: Sequence[Part], ranking: Ranking) 
 
 
 def _recipe(config: CorpusConfig, stages: Sequence[str], parts: Sequence[Part]) -> str:
-    settings = config.dedup.model_dump(exclude={"memory_bytes"})
+    settings = config.dedup.model_dump(exclude=OTHER_SETTINGS) | survivors.settings(config)
     settings["validation_fraction"] = config.pack.validation_fraction
-    if config.dedup.survivor == "source_priority":
-        settings["sources"] = [source.name for source in config.sources]
-    inputs = [ingest.STAGE, HASH, MINHASH, *stages]
+    inputs = [*survivors.inputs(config), HASH, MINHASH, *stages]
     digest = competing.inputs_digest(config, inputs, parts)
     return commit.recipe_id(STAGE, VERSION, settings, [digest])
 
@@ -135,12 +141,9 @@ def _rank_keys_of_part(config: CorpusConfig, part: Part, stages: Sequence[str]) 
     name = f"{part.name}.parquet"
     num_shingles = tables.read_table(config.path(MINHASH, name), ["num_shingles"])["num_shingles"]
     rows = competing.competing_rows(config, part, stages) & (num_shingles.to_numpy() > 0)
-    table = tables.read_table(config.path(HASH, name), ["content_hash", "text_bytes"])
+    table = tables.read_table(config.path(HASH, name), ["content_hash"])
     hashes = split_hashes(table["content_hash"])
-    priority = [source.name for source in config.sources].index(part.source)
-    num_bytes = table["text_bytes"].to_numpy()[rows]
-    sources = np.full(len(num_bytes), priority, np.uint64)
-    policy = policy_key(config.dedup.survivor, num_bytes, sources)
+    policy = survivors.policy_of(config, part)[rows]
     return _RankKeys(part.doc_ids[rows], hashes.high[rows], hashes.low[rows], policy)
 
 
@@ -160,8 +163,27 @@ def _accepted(config: CorpusConfig, part: Part, ranking: Ranking, low: int, high
     return Pairs(*columns)
 
 
+def count_copies(
+    config: CorpusConfig, parts: Sequence[Part], ranking: Ranking, resolution: Resolution
+) -> npt.NDArray[np.uint32]:
+    """By rank: the documents that each kept one stands for, exact duplicates included."""
+    copies = np.ones(len(ranking.doc_ids), np.uint32)
+    for part in parts if config.dedup.exact else ():
+        ranks = ranking.ranks_of(part.doc_ids)
+        exact_copies = decisions.read_decisions(config, exact.STAGE, part).num_copies
+        copies[ranks[ranks >= 0]] = exact_copies[ranks >= 0]
+    dropped = np.flatnonzero(resolution.dropped)
+    np.add.at(copies, resolution.survivor[dropped], copies[dropped])
+    copies[dropped] = 0
+    return copies
+
+
 def _decide_part(
-    config: CorpusConfig, part: Part, ranking: Ranking, resolution: Resolution
+    config: CorpusConfig,
+    part: Part,
+    ranking: Ranking,
+    resolution: Resolution,
+    copies: npt.NDArray[np.uint32],
 ) -> Decisions:
     """Fates of one part's rows; exact duplicates share the fate of the document they repeat."""
     fates = Decisions.none(part.doc_ids)
@@ -169,6 +191,7 @@ def _decide_part(
         fates = decisions.read_decisions(config, exact.STAGE, part)
         fates = fates._replace(reason=np.full(part.num_docs, "", fates.reason.dtype))
     own = ranking.ranks_of(part.doc_ids)
+    fates.num_copies[own >= 0] = copies[own[own >= 0]]
     ranks = ranking.ranks_of(fates.survivor)  # of the document itself, or of the one it repeats
     ranked = np.flatnonzero(ranks >= 0)
     fates.cluster[ranked] = ranking.doc_ids[resolution.cluster[ranks[ranked]]]

@@ -21,7 +21,6 @@ UInt64Array = npt.NDArray[np.uint64]
 
 RANKED = np.dtype([("doc_id", "<u8"), ("rank", "<u8")])
 TRAINING = np.uint64(1 << 63)
-MAX_POLICY = (1 << 63) - 1
 
 
 class ContentHashes(NamedTuple):
@@ -49,20 +48,6 @@ def is_validation(high: UInt64Array, fraction: float) -> npt.NDArray[np.bool_]:
     """
     limit = int(fraction * 2.0**64)
     return high < np.uint64(limit)
-
-
-def policy_key(survivor: str, num_bytes: UInt64Array, source_index: UInt64Array) -> UInt64Array:
-    """The survivor policy as a number: lower is better. `source_index` is its place in the config.
-
-    Raises ValueError for an unknown policy.
-    """
-    if survivor == "longest":
-        return np.uint64(MAX_POLICY) - num_bytes
-    if survivor == "shortest":
-        return num_bytes
-    if survivor == "source_priority":
-        return source_index
-    raise ValueError(f"dedup.survivor = {survivor!r}: no such policy")
 
 
 class Ranking(NamedTuple):

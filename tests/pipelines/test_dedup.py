@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import random
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from pipelines.duplicates.ranking import split_hashes
 from pipelines.stages import FINISHED
 from pipelines.workplace import Workplace
 from storage import commit, objects, tables
-from storage.commit import PartMarker
-from storage.errors import UserError
+from storage.commit import PartMarker, WrittenObject
+from storage.errors import ConfigError, UserError
 from tests.pipelines.dedup_corpus import (
     Doc,
     corpus_config,
@@ -421,6 +422,73 @@ def test_survivor_policies(tmp_path: Path, policy: str, expected: str) -> None:
     else:
         assert kept == {expected}
     assert len(kept) == 1
+
+
+def with_column(config: CorpusConfig, part: str, name: str, values: list[str]) -> None:
+    """Sets a string column of `documents/`."""
+    path = config.path("documents", f"{part}.parquet")
+    table = tables.read_table(path)
+    place = table.schema.get_field_index(name)
+    table = table.set_column(place, name, pa.array(values, pa.string()))
+    tables.write_table(path, table, table.schema)
+
+
+def test_the_newest_survives(tmp_path: Path) -> None:
+    """Of near and of exact duplicates; what is no ISO date counts as oldest."""
+    text = page(1)
+    docs = [Doc(text, "a"), Doc(text, "b"), Doc(edited(text, 1, 1), "c"), Doc(text, "d")]
+    config = corpus_config(tmp_path, ["web"], survivor="newest")
+    write_corpus(config, {PART: docs})
+    dates = ["July, 2031", "2023-05-01T10:00:00Z", "2021", "2023-05-01T09:59:59Z"]
+    with_column(config, PART, "created", dates)
+    dedup.run(config)
+    assert kept_records(config) == {"b"}
+
+
+def test_the_highest_signal_survives(tmp_path: Path) -> None:
+    text = page(1)
+    docs = [Doc(text, "a"), Doc(edited(text, 1, 1), "b"), Doc(edited(text, 2, 1), "c")]
+    config = corpus_config(tmp_path, ["web"], survivor="signal", survivor_signal="language_score")
+    write_corpus(config, {PART: docs})
+    scores = pa.table({"language_score": pa.array([0.25, 0.75, 0.5], pa.float32())})
+    stats = tables.write_table(
+        config.path("signals/language", f"{PART}.parquet"), scores, scores.schema
+    )
+    written = WrittenObject.of_table("signals/language", PART, stats)
+    commit.write_marker(config.output, PartMarker("signals/language", PART, "r", [written]))
+    dedup.run(config)
+    assert kept_records(config) == {"b"}
+    unknown = with_dedup(config, survivor_signal="beauty")
+    with pytest.raises(ConfigError, match=r"'beauty'.*num_words"):
+        dedup.run(unknown)
+
+
+def test_copies_add_up_to_the_documents(tmp_path: Path) -> None:
+    """Each kept document counts itself and those dropped for it, whichever stage dropped them."""
+    docs = [*near_pages(6, 4), *[Doc(page(k, 150 + k), f"again{k}") for k in range(6)]]
+    docs += [Doc("", "empty"), Doc("", "empty too"), Doc("junk", "junk", drop="short")]
+    config = dedup_of(tmp_path, docs)
+    final = read_final(config)
+    stands_for = Counter(row["survivor"] for row in final.values())
+    for record, row in final.items():
+        copies = stands_for[record] if row["kept"] else 0
+        assert row["num_copies"] == copies, record
+    assert sum(row["num_copies"] for row in final.values()) == len(docs) - 1
+    exact_only = with_dedup(config, fuzzy=False)
+    dedup.run(exact_only)
+    assert sum(row["num_copies"] for row in read_final(exact_only).values()) == len(docs) - 1
+
+
+def test_a_source_that_would_vanish_stops_the_run(tmp_path: Path) -> None:
+    """The final decisions of the run before stay as they were."""
+    docs = [Doc(edited(page(1), k, 1), f"near{k}") for k in range(9)] + [Doc(page(2), "other")]
+    config = dedup_of(tmp_path, docs)
+    before = read_final(config)
+    with pytest.raises(UserError, match=r"drop \d of the 10 documents of source 'web'"):
+        dedup.run(with_dedup(config, survivor="shortest", max_removed_per_source=0.5))
+    assert read_final(config) == before
+    dedup.run(with_dedup(config, survivor="shortest", max_removed_per_source=0.9))
+    assert read_final(config) != before
 
 
 def test_stages_can_be_switched_off(tmp_path: Path) -> None:
