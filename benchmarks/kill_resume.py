@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,10 +35,8 @@ SOURCE = "web"
 DIFFERENT_BYTES = 32_000_000
 HTML_PER_BYTE = 5.5
 """Bytes of the example's pages for one of their gzip members."""
-MIN_READ, MAX_READ = 0.01, 0.25
+MIN_READ, MAX_READ = 0.02, 0.4
 """Share of the WARC that an attempt reads before it is killed."""
-LAST_RECORD_BYTES = 16 << 20
-"""A part is read this far beyond its end at most: to the end of its last record, and ahead."""
 POLL_SECONDS = 0.05
 
 
@@ -116,14 +115,15 @@ def attempt(corpus: Path, warc: Path, part_bytes: int, limit: float | None) -> A
     started = time.perf_counter()
     num_before = len(committed_parts(corpus))
     process = start(corpus)
+    handles = Handles(process.pid, warc, part_bytes)
     lost = 0
     while process.poll() is None:
         time.sleep(POLL_SECONDS)
         finished = committed_parts(corpus)
-        lost = uncommitted_bytes(process.pid, warc, part_bytes, finished)
+        lost = handles.uncommitted_bytes(finished)
         num_read = lost + part_bytes * (len(finished) - num_before)
         if limit is not None and num_read >= limit:
-            lost = kill(process, corpus, warc, part_bytes)
+            lost = kill(process, corpus, handles)
             break
     code = process.wait()
     if code > 0:
@@ -142,10 +142,10 @@ def start(corpus: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def kill(process: subprocess.Popen[bytes], corpus: Path, warc: Path, part_bytes: int) -> int:
+def kill(process: subprocess.Popen[bytes], corpus: Path, handles: Handles) -> int:
     """Stops the session, measures what it loses, and kills it."""
     os.killpg(process.pid, signal.SIGSTOP)
-    lost = uncommitted_bytes(process.pid, warc, part_bytes, committed_parts(corpus))
+    lost = handles.uncommitted_bytes(committed_parts(corpus))
     os.killpg(process.pid, signal.SIGKILL)
     return lost
 
@@ -156,21 +156,30 @@ def committed_parts(corpus: Path) -> set[int]:
     return {int(path.stem.rpartition("-")[2]) for path in folder.glob("*-*.json")}
 
 
-def uncommitted_bytes(session: int, warc: Path, part_bytes: int, finished: set[int]) -> int:
-    """Bytes before the read positions of a session's processes, in parts that are not finished."""
-    lost = 0
-    for position in read_positions(session, warc):
-        part, offset = divmod(position, part_bytes)
-        if offset < LAST_RECORD_BYTES and part - 1 >= 0 and part - 1 not in finished:
-            part, offset = part - 1, offset + part_bytes  # it reads its last record, or ahead
-        if part not in finished:
-            lost += offset
-    return lost
+class Handles:
+    """The handles of a session's processes on one file, and the part that each of them reads."""
+
+    def __init__(self, session: int, path: Path, part_bytes: int) -> None:
+        self._session, self._path, self._part_bytes = session, path, part_bytes
+        self._parts: dict[Path, int] = {}
+
+    def uncommitted_bytes(self, finished: set[int]) -> int:
+        """Bytes between the beginning of each part that is not finished and its reader.
+
+        A part is read to the end of its last record, so a position alone does not name the part;
+        where its handle was first seen does.
+        """
+        lost = 0
+        for handle, position in read_positions(self._session, self._path):
+            part = self._parts.get(handle)
+            if part is None or part in finished:
+                part = self._parts[handle] = position // self._part_bytes
+            lost += max(0, position - part * self._part_bytes)
+        return lost
 
 
-def read_positions(session: int, path: Path) -> list[int]:
-    """Positions of the open handles on `path` of the processes of a session."""
-    positions: list[int] = []
+def read_positions(session: int, path: Path) -> Iterator[tuple[Path, int]]:
+    """The open handles on `path` of the processes of a session, with their positions."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if os.getsid(int(folder.name)) != session:
@@ -178,10 +187,9 @@ def read_positions(session: int, path: Path) -> list[int]:
             for handle in (folder / "fd").iterdir():
                 if handle.readlink() == path:
                     info = (folder / "fdinfo" / handle.name).read_text()
-                    positions.append(int(info.split()[1]))
+                    yield handle, int(info.split()[1])
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended
-    return positions
 
 
 def fingerprint(corpus: Path) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import os
+import resource
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -15,10 +19,11 @@ from tests.command_line import (
     CommandLine,
     casualties,
     documents,
+    error_line,
     write_corpus,
     write_documents,
 )
-from tests.whole_line import ROOT, environment
+from tests.whole_line import ROOT, command, environment, tilth
 
 
 @pytest.fixture
@@ -227,6 +232,50 @@ def test_a_warc_record_with_a_wrong_length(line, tmp_path):
     assert [row["url"][-1] for row in documents(tmp_path)] == ["0", "2", "4"]
     assert {row["record"].partition("#")[0] for row in casualties(tmp_path)} == {"a.warc"}
     assert len(casualties(tmp_path)) == 2
+
+
+@pytest.mark.slow
+def test_a_document_of_200_mb_is_a_casualty_among_its_neighbours(line, finished, tmp_path):
+    """It is above the default limit, and is passed over without being held in memory."""
+    corpus = write_corpus(tmp_path)
+    good = b'{"text": "' + b"hens lay eggs all day long " * 4 + b'"}\n'
+    with (tmp_path / "raw" / "a.jsonl").open("wb") as file:
+        file.write(good + b'{"text": "')
+        for _ in range(200):
+            file.write(b"a hen lays an egg. " * 52_632)
+        file.write(b'"}\n' + good)
+    before = peak_bytes()  # of a small run: `finished` is one
+    assert "could not be read: too_large 1" in line.succeeds("run", corpus)
+    assert peak_bytes() - before < 150e6
+    assert len(documents(tmp_path)) == 2
+    assert [row["kind"] for row in casualties(tmp_path)] == ["too_large"]
+
+
+def peak_bytes() -> int:
+    """Peak resident memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_says_so_and_goes_on(tmp_path):
+    """Ctrl-C reaches the whole process group: the command and its worker processes."""
+    corpus = write_corpus(tmp_path)
+    process = subprocess.Popen(
+        command("run", corpus, "--set", "runner.workers=2"),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not (tmp_path / "out" / "registry.parquet").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate()
+    assert process.returncode == 1
+    assert "interrupted; the same command goes on" in error_line(stderr)
+    assert tilth("run", corpus).returncode == 0
 
 
 def test_a_sample_has_an_output_of_its_own(line, tmp_path):
