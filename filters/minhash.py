@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from filters.shingles import Ragged, shingles, word_hashes
+from filters.shingles import UNITS, Ragged, shingles
 
 VERSION = 1  # also of words and shingles, which signatures are made of
 _U = np.uint64
@@ -40,6 +40,7 @@ class MinHashParams:
     bands: int = 14
     rows: int = 8
     seed: int = 1
+    shingle: str = "word"
 
 
 def schema(params: MinHashParams) -> pa.Schema:
@@ -61,7 +62,7 @@ def compute(batch: pa.RecordBatch, params: MinHashParams = MinHashParams()) -> p
     such rows share their bands): leave it out of candidate search.
     """
     values, num_shingles = signatures(
-        batch.column("text"), params.ngram, params.num_perm, params.seed
+        batch.column("text"), params.ngram, params.num_perm, params.seed, params.shingle
     )
     bands = band_hashes(values, params.bands, params.rows)
     columns = [pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), params.num_perm)]
@@ -70,7 +71,7 @@ def compute(batch: pa.RecordBatch, params: MinHashParams = MinHashParams()) -> p
 
 
 def signatures(
-    text: pa.Array, ngram: int = 5, num_perm: int = 112, seed: int = 1
+    text: pa.Array, ngram: int = 5, num_perm: int = 112, seed: int = 1, shingle: str = "word"
 ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
     """MinHash signatures uint32[docs, num_perm], and shingles per document uint32[docs].
 
@@ -78,7 +79,7 @@ def signatures(
     """
     if num_perm < 1:
         raise ValueError(f"num_perm is {num_perm}; a signature needs at least 1 hash function")
-    rows = shingles(word_hashes(text), ngram)
+    rows = shingles(UNITS[shingle](text), ngram)
     return minimum_hashes(rows, num_perm, seed), np.diff(rows.offsets).astype(np.uint32)
 
 

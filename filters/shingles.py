@@ -1,6 +1,6 @@
-"""Words and word n-grams (shingles) of documents as 64-bit hashes.
+"""Words, characters and n-grams of them (shingles) of documents as 64-bit hashes.
 
-    text -> word_hashes -> shingles(n) -> sorted_unique
+    text -> word_hashes or character_hashes -> shingles(n) -> sorted_unique
 
 Each step maps a ragged array to a ragged array, so MinHash, exact Jaccard and n-gram indices share
 them. What counts as a word is in word_table.py. Definitions, all modulo 2**64 and little else, so
@@ -9,15 +9,20 @@ that the values are equal on every platform:
     mix(x)    the finaliser of splitmix64 (Steele, Lea, Flood, OOPSLA 2014): a bijection
     word      the UTF-8 bytes of the normalised word in big-endian chunks of eight, the last one
               shorter: h = WORD_SEED; for each chunk h = mix(h ^ chunk)
-    shingle   mix(w[0] * P**(n-1) + ... + w[n-1]) over n consecutive words
+    character mix(CHARACTER_SEED ^ code point) of the normalised words, with U+0020 between words
+    shingle   mix(w[0] * P**(n-1) + ... + w[n-1]) over n consecutive words or characters
 
 A document with fewer than n words, but at least one, has one shingle of all its words; a document
 without words has none. Bytes that are not valid UTF-8 separate words.
+
+Characters compare spellings, words compare phrases: an edited word changes n shingles of words, an
+edited letter n of characters. Characters cost 8 bytes of memory for each letter, twice.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numba
@@ -31,6 +36,7 @@ from filters.word_table import DROP, EXPAND, NUM_CODE_POINTS, SEPARATOR, SINGLE,
 
 _U = np.uint64
 WORD_SEED = _U(0x243F6A8885A308D3)  # digits of pi
+CHARACTER_SEED = _U(0x452821E638D01377)
 SHINGLE_BASE = _U(0x9E3779B97F4A7C55)
 
 _CLOSED = 0  # no word is open; otherwise WORD or SINGLE, the kind of the open word
@@ -61,16 +67,27 @@ def word_hashes(text: pa.Array) -> Ragged:
     return Ragged(ends, values)
 
 
-def shingles(words: Ragged, ngram: int) -> Ragged:
-    """The hash of each run of `ngram` words, in reading order, repeats included."""
+def character_hashes(text: pa.Array) -> Ragged:
+    """The hash of each character of the normalised words, one space between two words."""
+    offsets, data = text_bytes(text)
+    ends, values = _character_hashes(offsets, data, word_table.load())
+    return Ragged(ends, values)
+
+
+UNITS: dict[str, Callable[[pa.Array], Ragged]] = {"word": word_hashes, "char": character_hashes}
+"""What shingles are made of, by the names that settings have for it."""
+
+
+def shingles(units: Ragged, ngram: int) -> Ragged:
+    """The hash of each run of `ngram` words or characters, in reading order, repeats included."""
     if ngram < 1:
         raise ValueError(f"ngram is {ngram}; a shingle needs at least 1 word")
-    return Ragged(*_shingles(words.offsets, words.values, ngram))
+    return Ragged(*_shingles(units.offsets, units.values, ngram))
 
 
-def shingle_hashes(text: pa.Array, ngram: int = 5) -> Ragged:
+def shingle_hashes(text: pa.Array, ngram: int = 5, unit: str = "word") -> Ragged:
     """The shingle set of each document: hashes sorted ascending, without repeats."""
-    return _sorted_unique(shingles(word_hashes(text), ngram))
+    return _sorted_unique(shingles(UNITS[unit](text), ngram))
 
 
 def intersection_sizes(
@@ -99,6 +116,21 @@ def jaccard_of_pairs(
     shared = intersection_sizes(left, right, left_rows, right_rows)
     union = np.diff(left.offsets)[left_rows] + np.diff(right.offsets)[right_rows] - shared
     return shared / np.maximum(union, 1)
+
+
+def containment_of_pairs(
+    left: Ragged,
+    right: Ragged,
+    left_rows: npt.NDArray[np.int64],
+    right_rows: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float64]:
+    """|A & B| / min(|A|, |B|) of pair k: float64[pairs] (Broder 1997, with the smaller set).
+
+    Arguments as for `intersection_sizes`. 0.0 when either document has no shingle.
+    """
+    shared = intersection_sizes(left, right, left_rows, right_rows)
+    smaller = np.minimum(np.diff(left.offsets)[left_rows], np.diff(right.offsets)[right_rows])
+    return shared / np.maximum(smaller, 1)
 
 
 def _sorted_unique(rows: Ragged) -> Ragged:
@@ -247,6 +279,47 @@ def _word_hashes(offsets, data, ascii_words, table):
         if word["kind"] != _CLOSED:
             out[count] = _finish(word["hash"], word["chunk"], word["size"])
             count += 1
+        ends[doc + 1] = count
+    return ends, out[:count]
+
+
+@numba.njit(cache=True, nogil=True)
+def _character_hashes(offsets, data, table):
+    blocks, kinds, deltas, pieces = table
+    num_docs = offsets.size - 1
+    ends = np.zeros(num_docs + 1, np.int64)
+    out = np.empty(_ROOM + offsets[num_docs] - offsets[0], np.uint64)
+    space = _mix(CHARACTER_SEED ^ _U(0x20))
+    count = 0
+    for doc in range(num_docs):
+        i, stop = offsets[doc], offsets[doc + 1]
+        kind_before = SEPARATOR  # a word is open unless it is this one
+        while i < stop:
+            if count + 2 * 32 > out.size:  # two hashes for each of the 31 pieces of an expansion
+                out = _doubled(out)
+            code_point, i = np.int64(data[i]), i + 1
+            if code_point >= 128:
+                code_point, i = _decode(data, i - 1, stop)
+            kind, delta = SEPARATOR, np.int64(0)
+            if code_point >= 0:
+                entry = np.int64(blocks[code_point >> 7]) << 7 | code_point & 127
+                kind, delta = np.int64(kinds[entry]), np.int64(deltas[entry])
+            expands = kind == EXPAND
+            place, last = (delta >> 5, (delta >> 5) + (delta & 31)) if expands else (0, 1)
+            code_point += delta
+            while place < last:
+                if expands:
+                    kind = np.int64(pieces[place] >> 24)
+                    code_point = np.int64(pieces[place] & 0xFFFFFF)
+                place += 1
+                if kind not in (SEPARATOR, DROP):
+                    if kind_before == SEPARATOR and count > ends[doc]:
+                        out[count] = space
+                        count += 1
+                    out[count] = _mix(CHARACTER_SEED ^ _U(code_point))
+                    count += 1
+                if kind != DROP:
+                    kind_before = kind
         ends[doc + 1] = count
     return ends, out[:count]
 

@@ -25,7 +25,7 @@ from filters.edits import apply_edits
 from filters.groups import Editor, SignalGroup
 from filters.language import LanguageParams
 from filters.minhash import MinHashParams
-from pipelines.config import CorpusConfig
+from pipelines.config import CorpusConfig, DedupConfig
 from pipelines.recipes import source_recipe
 from pipelines.stages import Slice, Task, require, run_tasks
 from storage import commit, tables
@@ -99,11 +99,19 @@ def source_annotations(config: CorpusConfig, source: str) -> SourceAnnotations:
         groups.hash_group(),
     ]
     if dedup.fuzzy:
-        params = MinHashParams(
-            dedup.ngram, dedup.num_permutations, dedup.bands, dedup.rows, dedup.seed
-        )
-        chosen.append(groups.minhash_group(params))
+        chosen.append(groups.minhash_group(minhash_params(dedup)))
     return SourceAnnotations(source_recipe(config, source).editors, tuple(chosen))
+
+
+def minhash_params(dedup: DedupConfig) -> MinHashParams:
+    return MinHashParams(
+        dedup.ngram,
+        dedup.num_permutations,
+        dedup.bands,
+        dedup.rows,
+        dedup.seed,
+        dedup.shingle,
+    )
 
 
 def plan_part(config: CorpusConfig, part: str, documents: WrittenObject) -> Task:

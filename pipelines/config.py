@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from filters.lsh import optimal_bands
 from storage import objects
 from storage.errors import ConfigError
 from storage.settings import Settings, absolute_path, explain, load_yaml, set_values
@@ -90,15 +91,27 @@ class SelectConfig(Settings):
     min_language_score: float = Field(default=0.0, ge=0, le=1)
 
 
+AUTO, AUTO_PERMUTATIONS, MAX_PERMUTATIONS = "auto", 112, 4096
+
+
 class DedupConfig(Settings):
     exact: bool = True
     fuzzy: bool = True
-    ngram: int = Field(default=5, ge=1, le=32)
-    """Words per shingle."""
+    shingle: Literal["word", "char"] = "word"
+    """Unit of shingles; of scripts without spaces each letter is a word."""
+    ngram: int = Field(default=5, ge=1, le=64)
+    """Words, or characters, per shingle."""
     bands: int = Field(default=14, ge=1, le=512)
+    """`auto` for both `bands` and `rows` solves them from threshold and permutations."""
     rows: int = Field(default=8, ge=1, le=512)
+    permutations: int | None = Field(default=None, ge=1, le=MAX_PERMUTATIONS)
+    """Hash functions of a signature; bands x rows of them by default, 112 for `auto`."""
+    false_positive_weight: float = Field(default=0.05, gt=0, lt=1)
+    """For `auto`: a candidate in vain against a missed pair. Candidates are verified: it is low."""
+    similarity: Literal["jaccard", "containment"] = "jaccard"
+    """Share of common shingles in the union of both documents, or in the shorter of them."""
     threshold: float = Field(default=0.8, gt=0, le=1)
-    """Jaccard similarity of shingles at and above which two documents are near-duplicates."""
+    """Similarity at and above which two documents are near-duplicates."""
     survivor: Literal["longest", "shortest", "newest", "signal", "source_priority"] = "longest"
     survivor_signal: str = ""
     """With `survivor: signal`: the signal whose highest value survives."""
@@ -117,9 +130,48 @@ class DedupConfig(Settings):
             )
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _solve_bands(cls, values: Any) -> Any:
+        """Numbers for `auto`; what is no number is left to the checks of the fields."""
+        if not isinstance(values, dict) or AUTO not in (values.get("bands"), values.get("rows")):
+            return values
+        if values.get("bands", AUTO) != AUTO or values.get("rows", AUTO) != AUTO:
+            raise ValueError("bands and rows are solved together: set both to auto, or neither")
+        permutations = values.get("permutations") or AUTO_PERMUTATIONS
+        threshold = values.get("threshold", cls.model_fields["threshold"].default)
+        weight = cls.model_fields["false_positive_weight"].default
+        weight = values.get("false_positive_weight", weight)
+        given = (permutations, threshold, weight)
+        if not all(isinstance(value, int | float) and value > 0 for value in given):
+            return values | {"bands": 1, "rows": 1}
+        if threshold >= 1 or weight >= 1 or permutations > MAX_PERMUTATIONS:
+            raise ValueError(
+                f"bands of {permutations} permutations for threshold {threshold} and "
+                f"false_positive_weight {weight}: threshold and weight must be below 1, "
+                f"permutations at most {MAX_PERMUTATIONS}"
+            )
+        bands, rows = optimal_bands(threshold, int(permutations), weight)
+        return values | {"bands": bands, "rows": rows, "permutations": permutations}
+
+    @model_validator(mode="after")
+    def _enough_permutations(self) -> Self:
+        needed = self.bands * self.rows
+        if needed > MAX_PERMUTATIONS:
+            raise ValueError(
+                f"bands x rows = {self.bands} x {self.rows} = {needed} permutations; "
+                f"at most {MAX_PERMUTATIONS}"
+            )
+        if self.permutations is not None and needed > self.permutations:
+            raise ValueError(
+                f"bands x rows = {self.bands} x {self.rows} = {needed} exceeds "
+                f"permutations = {self.permutations}; raise permutations or lower bands"
+            )
+        return self
+
     @property
     def num_permutations(self) -> int:
-        return self.bands * self.rows
+        return self.permutations or self.bands * self.rows
 
 
 class TokenizerConfig(Settings):

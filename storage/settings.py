@@ -110,6 +110,8 @@ def _explain_one(path: str, item: dict[str, Any], model: type[BaseModel]) -> str
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "value_error" and not location:
         return f"{path}: {message}"
+    if isinstance(item["input"], dict):  # a rule of several keys, which the message names
+        return f"{path}: {key}: {message}"
     return f"{path}: {key} = {item['input']!r}: {message}"
 
 

@@ -109,6 +109,7 @@ def read_shingles(
     part: Part,
     editors: Sequence[str],
     ngram: int,
+    unit: str,
     doc_ids: npt.NDArray[np.uint64],
 ) -> Features:
     """Shingle sets (uint64, ascending) of documents of one part; reads its text once."""
@@ -119,7 +120,7 @@ def read_shingles(
         first, last = np.searchsorted(wanted, [start, start + batch.num_rows])
         if first < last:
             text = batch.column("text").take(wanted[first:last] - start)
-            sets = shingle_hashes(text, ngram)
+            sets = shingle_hashes(text, ngram, unit)
             lengths.append(np.diff(sets.offsets))
             values.append(sets.values)
         start += batch.num_rows

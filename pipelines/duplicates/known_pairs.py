@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from pipelines.duplicates.candidates import PAIR
 from pipelines.duplicates.pieces import address_of
-from pipelines.duplicates.verification import EXACT
+from pipelines.duplicates.verification import ESTIMATE
 from storage import objects, tables
 
 THRESHOLD, RECIPES = "threshold", "minhash_recipes"
@@ -33,8 +33,9 @@ class KnownPairs(NamedTuple):
     """At which estimates were accepted; nan when there is no file."""
 
     @classmethod
-    def read(cls, path: str, recipes: Mapping[int, str]) -> Self:
-        """`recipes`: the present minhash recipe of each part, by its address."""
+    def read(cls, path: str, recipes: Mapping[int, str], methods: Collection[str]) -> Self:
+        """`recipes`: the present minhash recipe of each part, by its address; rows found by other
+        `methods` than these are of another similarity."""
         if not objects.exists(path):
             return cls(np.empty(0, PAIR), np.empty(0), np.empty(0, bool), math.nan)
         with tables.open_table(path) as parquet:
@@ -46,7 +47,9 @@ class KnownPairs(NamedTuple):
         good = [number for number, recipe in recipes.items() if written.get(str(number)) == recipe]
         fresh = np.isin(address_of(pairs["a"]), np.array(good, np.uint64))
         fresh &= np.isin(address_of(pairs["b"]), np.array(good, np.uint64))
-        exact = np.asarray(table["method"].to_pylist(), "U8") == EXACT
+        method = np.asarray(table["method"].to_pylist(), object)
+        fresh &= np.isin(method, list(methods))
+        exact = method != ESTIMATE
         threshold = float(metadata.get(THRESHOLD.encode(), b"nan"))
         return cls(pairs[fresh], table["jaccard"].to_numpy()[fresh], exact[fresh], threshold)
 

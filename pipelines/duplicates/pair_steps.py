@@ -38,9 +38,11 @@ from pipelines.duplicates.pieces import (
     write_pieces,
 )
 from pipelines.duplicates.verification import (
+    CONTAINMENT,
     ESTIMATE,
     EXACT,
     estimated_jaccard,
+    exact_containment,
     exact_jaccard,
     is_undecided,
 )
@@ -54,10 +56,12 @@ from storage.tables import PAIRS
 STAGE = "pairs"
 MERGED, SIGNATURES, ESTIMATED, SHINGLES = "merged", "signatures", "estimated", "shingles"
 REQUESTS = "requests"
+SIMILARITIES = {"jaccard": exact_jaccard, "containment": exact_containment}
 
 VERDICT = np.dtype([("a", "<u8"), ("b", "<u8"), ("jaccard", "<f8"), ("method", "<u8")])
 OPEN, BY_ESTIMATE, BY_SHINGLES = 0, 1, 2
-METHODS = ["", ESTIMATE, EXACT]
+METHODS = {"jaccard": ["", ESTIMATE, EXACT], "containment": ["", "", CONTAINMENT]}
+"""Of each similarity, in the order of these numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +76,19 @@ class Verifier:
     recipes: dict[int, str]
     """Recipe of each part's signatures, by address."""
     ngram: int
+    shingle: str
     num_permutations: int
+    similarity: str
     threshold: float
+
+    @property
+    def uses_signatures(self) -> bool:
+        """Whether signatures can decide a pair."""
+        return self.similarity == "jaccard"
 
     def known_pairs(self, part: str) -> KnownPairs:
         path = objects.join(self.place.output, STAGE, f"{part}.parquet")
-        return KnownPairs.read(path, self.recipes)
+        return KnownPairs.read(path, self.recipes, METHODS[self.similarity][1:])
 
     def view(self, part_a: Part, part_b: Part) -> str:
         """The view in which documents of two parts are compared, or each one's own."""
@@ -123,7 +134,8 @@ class Merge:
         known = self.verifier.known_pairs(task.part)
         if known.threshold == self.verifier.threshold:
             _adopt(verdicts, np.arange(len(pairs)), known)
-        yield _write_verdicts(self.verifier, MERGED, task, verdicts)
+        ask = self.verifier.uses_signatures
+        yield _write_verdicts(self.verifier, MERGED, task, verdicts, ask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +148,13 @@ class Estimate:
         verifier = self.verifier
         verdicts = _read_verdicts(verifier, MERGED, task.part)
         rows = np.flatnonzero(verdicts["method"] == OPEN)
-        estimates = _compare(verdicts[rows], task, "<u4", estimated_jaccard)
-        far = ~is_undecided(estimates, verifier.threshold, verifier.num_permutations)
-        verdicts["jaccard"][rows[far]] = estimates[far]
-        verdicts["method"][rows[far]] = BY_ESTIMATE
-        _adopt(verdicts, rows[~far], verifier.known_pairs(task.part).only_exact())
+        if verifier.uses_signatures:
+            estimates = _compare(verdicts[rows], task, "<u4", estimated_jaccard)
+            far = ~is_undecided(estimates, verifier.threshold, verifier.num_permutations)
+            verdicts["jaccard"][rows[far]] = estimates[far]
+            verdicts["method"][rows[far]] = BY_ESTIMATE
+            rows = rows[~far]
+        _adopt(verdicts, rows, verifier.known_pairs(task.part).only_exact())
         yield _write_verdicts(verifier, ESTIMATED, task, verdicts)
 
 
@@ -154,7 +168,8 @@ class WritePairs:
         verifier = self.verifier
         verdicts = _read_verdicts(verifier, ESTIMATED, task.part)
         rows = np.flatnonzero(verdicts["method"] == OPEN)
-        verdicts["jaccard"][rows] = _compare(verdicts[rows], task, "<u8", exact_jaccard)
+        measure = SIMILARITIES[verifier.similarity]
+        verdicts["jaccard"][rows] = _compare(verdicts[rows], task, "<u8", measure)
         verdicts["method"][rows] = BY_SHINGLES
         metadata = metadata_of(verdicts, verifier.threshold, verifier.recipes)
         path = objects.join(verifier.place.output, STAGE, f"{task.part}.parquet")
@@ -188,7 +203,8 @@ class Send:
         part = verifier.parts[task.payload["address"]]
         if self.features == SIGNATURES:
             return read_signatures(output, part, doc_ids)
-        return read_shingles(output, part, verifier.editors[part.source], verifier.ngram, doc_ids)
+        editors, unit = verifier.editors[part.source], verifier.shingle
+        return read_shingles(output, part, editors, verifier.ngram, unit, doc_ids)
 
 
 def _verifier(config: CorpusConfig, place: Workplace, parts: Sequence[Part]) -> Verifier:
@@ -199,7 +215,9 @@ def _verifier(config: CorpusConfig, place: Workplace, parts: Sequence[Part]) -> 
         editors={source: view_editors(config, source) for source in {p.source for p in parts}},
         recipes={part.address: markers[part.name].recipe_id for part in parts},
         ngram=config.dedup.ngram,
+        shingle=config.dedup.shingle,
         num_permutations=config.dedup.num_permutations,
+        similarity=config.dedup.similarity,
         threshold=config.dedup.threshold,
     )
 
@@ -248,11 +266,13 @@ def _adopt(verdicts: np.ndarray, rows: npt.NDArray[np.int64], known: KnownPairs)
     verdicts["method"][rows[found]] = np.where(exact, BY_SHINGLES, BY_ESTIMATE)
 
 
-def _write_verdicts(verifier: Verifier, stage: str, task: Task, verdicts: np.ndarray) -> PartMarker:
+def _write_verdicts(
+    verifier: Verifier, stage: str, task: Task, verdicts: np.ndarray, ask: bool = True
+) -> PartMarker:
     """Stores the state of a part's pairs, and asks for the features of the open ones."""
     work = verifier.place.work
     objects.write(_verdicts_path(verifier, stage, task.part), verdicts.tobytes())
-    waiting = verdicts[verdicts["method"] == OPEN]
+    waiting = verdicts[ask & (verdicts["method"] == OPEN)]
     wanted = np.union1d(waiting["a"], waiting["b"])
     requests = ((target, ids.tobytes()) for target, ids in split_by_part(wanted, wanted))
     written = write_pieces(work, objects.join(stage, REQUESTS), task.part, requests)
@@ -283,7 +303,9 @@ def _pairs_table(verifier: Verifier, part: Part, verdicts: np.ndarray) -> pa.Tab
         "doc_a": np.ascontiguousarray(verdicts["a"]),
         "doc_b": np.ascontiguousarray(verdicts["b"]),
         "jaccard": np.ascontiguousarray(verdicts["jaccard"]),
-        "method": pa.array(METHODS).take(pa.array(verdicts["method"].astype(np.int64))),
+        "method": pa.array(METHODS[verifier.similarity]).take(
+            pa.array(verdicts["method"].astype(np.int64))
+        ),
         "view": pa.array(views, pa.string()).take(pa.array(places)),
     }
     arrays = [pa.array(columns[field.name], field.type) for field in PAIRS]

@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 
 from filters import word_table
 from filters.shingles import (
+    CHARACTER_SEED,
     Ragged,
+    character_hashes,
+    containment_of_pairs,
     intersection_sizes,
     jaccard_of_pairs,
     shingle_hashes,
@@ -134,6 +137,37 @@ def test_shingle_sets_equal_their_definition(texts: list[str], ngram: int) -> No
     assert rows(shingle_hashes(large(texts), ngram)) == [sorted(set(row)) for row in in_order]
 
 
+@settings(max_examples=300, deadline=None)
+@given(TEXTS)
+@example(["\u321d" * 40, "", "a-b", " a", "\u00bd\u321d" * 50])
+def test_character_hashes_equal_their_definition(texts: list[str]) -> None:
+    """The words of a text, one space between two, but nothing between letters without spaces."""
+    expected = [
+        [mix(int(CHARACTER_SEED) ^ ord(char)) for char in plain_characters(text)] for text in texts
+    ]
+    assert rows(character_hashes(large(texts))) == expected
+
+
+def plain_characters(text: str) -> str:
+    spaced = ""
+    for code_point in (ord(c) for character in text for c in word_table.fold(character)):
+        kind = word_table.kind(code_point)
+        if kind != word_table.DROP:
+            spaced += " " if kind == word_table.SEPARATOR else chr(code_point)
+    return " ".join(part for part in spaced.split(" ") if part)
+
+
+def test_character_shingles_see_letters_where_words_see_words() -> None:
+    """One letter of ten words: all shingles of five words change, half of those of letters stay."""
+    texts = large(["abcdefghij " * 10, "abcdefghij " * 4 + "abcdefghix " + "abcdefghij " * 5])
+    one, other = np.array([0]), np.array([1])
+    for unit, ngram, least in (("word", 10, 0.0), ("char", 5, 0.5)):
+        sets = shingle_hashes(texts, ngram, unit)
+        assert jaccard_of_pairs(sets, sets, one, other)[0] >= least
+    sets = shingle_hashes(texts, 10, "word")
+    assert jaccard_of_pairs(sets, sets, one, other)[0] == 0.0
+
+
 @settings(max_examples=50, deadline=None)
 @given(TEXTS, st.data())
 def test_a_slice_gives_the_rows_of_the_whole(texts: list[str], data: st.DataObject) -> None:
@@ -141,7 +175,8 @@ def test_a_slice_gives_the_rows_of_the_whole(texts: list[str], data: st.DataObje
     length = data.draw(st.integers(0, len(texts) - start))
     for text_type in (pa.large_string(), pa.string()):
         part = pa.array(texts, text_type).slice(start, length)
-        assert rows(word_hashes(part)) == rows(word_hashes(large(texts)))[start : start + length]
+        for hashes in (word_hashes, character_hashes):
+            assert rows(hashes(part)) == rows(hashes(large(texts)))[start : start + length]
 
 
 @settings(max_examples=200, deadline=None)
@@ -150,7 +185,8 @@ def test_invalid_utf8_separates_words_and_is_read_within_bounds(blobs: list[byte
     """A byte that starts no valid code point acts as a space, whatever follows it."""
     array = pa.array(blobs, pa.large_binary()).view(pa.large_string())
     repaired = [blob.decode("utf-8", "spaces") for blob in blobs]
-    assert rows(word_hashes(array)) == rows(word_hashes(large(repaired)))
+    for hashes in (word_hashes, character_hashes):
+        assert rows(hashes(array)) == rows(hashes(large(repaired)))
 
 
 def _one_space_per_bad_byte(error: UnicodeError) -> tuple[str, int]:
@@ -237,8 +273,10 @@ def test_intersections_equal_those_of_python_sets(
     right = np.array([j for _, j in pairs], np.int64)
     shared = [len(sets[i] & sets[j]) for i, j in pairs]
     jaccard = [len(sets[i] & sets[j]) / (len(sets[i] | sets[j]) or 1) for i, j in pairs]
+    contained = [len(sets[i] & sets[j]) / (min(len(sets[i]), len(sets[j])) or 1) for i, j in pairs]
     assert intersection_sizes(ragged, ragged, left, right).tolist() == shared
     assert jaccard_of_pairs(ragged, ragged, left, right).tolist() == jaccard
+    assert containment_of_pairs(ragged, ragged, left, right).tolist() == contained
 
 
 def test_similarities_equal_the_published_ones(shared_data: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from filters import hashing, minhash
-from filters.minhash import MinHashParams
+from pipelines.annotate import minhash_params
 from pipelines.config import CorpusConfig
 from pipelines.duplicates import band_shuffle, fuzzy, hot_buckets
 from pipelines.duplicates.candidates import PAIR, canonical_pairs, unique_pairs
@@ -62,10 +62,7 @@ def write_corpus(config: CorpusConfig, parts: Mapping[str, Sequence[Doc]]) -> No
         digest = _write(config, "ingest", "documents", part, documents)
         text = documents.select(["text"]).combine_chunks().to_batches(max_chunksize=1 << 20)
         batch = text[0] if text else pa.RecordBatch.from_pylist([], documents.schema)
-        dedup = config.dedup
-        params = MinHashParams(
-            dedup.ngram, dedup.num_permutations, dedup.bands, dedup.rows, dedup.seed
-        )
+        params = minhash_params(config.dedup)
         _write(config, "signals/hash", "signals/hash", part, hashing.compute(batch), digest)
         signatures = minhash.compute(batch, params)
         recipe = digest + str(params)
