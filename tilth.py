@@ -123,11 +123,16 @@ def pack(
     corpus: CorpusFile,
     values: SetValues = None,
     sample: Sample = None,
+    only: OnlySlice = None,
 ) -> None:
     """Kept documents to tokens in WebDataset shards, and the manifest."""
     from pipelines import pack
 
-    pack.run(_corpus(context, corpus, values, sample))
+    if pack.run(_corpus(context, corpus, values, sample), _slice(only)) is None:
+        print(
+            "pack: what other slices do is missing; when all slices have ended, run them again",
+            file=sys.stderr,
+        )
 
 
 @app.command()

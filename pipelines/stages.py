@@ -101,14 +101,15 @@ def _unfinished(config: CorpusConfig, stage: str, tasks: list[Task]) -> list[Tas
 def _run(
     config: CorpusConfig, stage: str, tasks: list[Task], work: Work, only: Slice | None
 ) -> None:
-    objects.delete_tree(_failures(config, stage))
+    for path in _failures(config, stage, tasks):
+        objects.delete(path)
     with Progress(config, stage, tasks):
         if only is not None:
             for task in tasks:
                 run_task(config.output, stage, work, task)
         else:
             _run_on_beam(config, stage, tasks, work)
-    _raise_failures(config, stage)
+    _raise_failures(config, stage, tasks)
 
 
 def run_task(output: str, stage: str, work: Work, task: Task) -> None:
@@ -121,7 +122,7 @@ def run_task(output: str, stage: str, work: Work, task: Task) -> None:
             commit.write_marker(output, replace(marker, seconds=seconds))
             started = time.perf_counter()
     except UserError as error:
-        path = objects.join(_failures_below(output, stage), f"{task.part}.json")
+        path = _failure_path(output, stage, task)
         try:
             objects.write(path, json.dumps({"part": task.part, "error": str(error)}).encode())
         except UserError:
@@ -159,19 +160,21 @@ def _run_on_beam(config: CorpusConfig, stage: str, tasks: list[Task], work: Work
     run_pipeline(config.runner, build, num_tasks=len(tasks), num_bytes=num_bytes)
 
 
-def _failures_below(output: str, stage: str) -> str:
-    return objects.join(output, ".work", "failed", stage)
+def _failure_path(output: str, stage: str, task: Task | None = None) -> str:
+    """Of one task, or of the folder of all."""
+    name = f"{task.part}.json" if task else ""
+    return objects.join(output, ".work", "failed", stage, name)
 
 
-def _failures(config: CorpusConfig, stage: str) -> str:
-    return _failures_below(config.output, stage)
+def _failures(config: CorpusConfig, stage: str, tasks: list[Task]) -> list[str]:
+    """Where the errors of these tasks are stored; other slices may be at work on others."""
+    mine = {_failure_path(config.output, stage, task) for task in tasks}
+    stored = objects.list_objects(_failure_path(config.output, stage))
+    return [info.path for info in stored if info.path in mine]
 
 
-def _raise_failures(config: CorpusConfig, stage: str) -> None:
-    failed = [
-        json.loads(objects.read(info.path))
-        for info in objects.list_objects(_failures(config, stage))
-    ]
+def _raise_failures(config: CorpusConfig, stage: str, tasks: list[Task]) -> None:
+    failed = [json.loads(objects.read(path)) for path in _failures(config, stage, tasks)]
     if failed:
         shown = "; ".join(f"{one['part']}: {one['error']}" for one in failed[:3])
         more = f" (and {len(failed) - 3} more)" if len(failed) > 3 else ""

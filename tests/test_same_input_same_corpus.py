@@ -94,10 +94,12 @@ def test_on_object_storage(tmp_path, reference, s3_folder):
 @pytest.mark.slow
 def test_in_slices_without_beam(tmp_path, reference):
     corpus = write_corpus(tmp_path, "out")
-    for stage in ("ingest", "annotate", "select"):
+    for stage in ("ingest", "annotate", "select", "dedup", "pack", "pack"):
         for index in (1, 0):
-            done = tilth(stage, corpus, "--slice", f"{index}/2")
+            slices = [] if stage == "dedup" else ["--slice", f"{index}/2"]
+            done = tilth(stage, corpus, *slices)
             assert done.returncode == 0, done.stderr
+    assert "run them again" not in done.stderr
     run_corpus(corpus)
     assert_same(str(tmp_path / "out"), reference)
 
