@@ -6,19 +6,18 @@ It is made in memory, batch by batch; nothing here reads a raw file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 
-from filters.edits import apply_edits
 from pipelines.annotate import signals_stage
 from pipelines.config import CorpusConfig
 from pipelines.ingest import document_parts
-from pipelines.recipes import source_recipe
 from pipelines.stages import require
+from pipelines.views import PartEdits, view_editors
 from storage import commit, tables
 from storage.commit import PartMarker
 from storage.errors import UserError
@@ -37,7 +36,7 @@ class KeptPart:
     num_kept: int
     num_bytes: int
     """Of the documents' Parquet object."""
-    editors: list[str]
+    editors: Sequence[str]
     digests: list[str]
     """Of the documents, the edits and the final decisions."""
 
@@ -75,12 +74,12 @@ def kept_parts(config: CorpusConfig) -> list[KeptPart]:
     edits = {
         editor: _markers(config, signals_stage(editor))
         for source in {marker.part.partition("/")[0] for marker in documents}
-        for editor in view_of(config, source)
+        for editor in view_editors(config, source)
     }
     parts = []
     for marker in documents:
         name, written = marker.part, marker.object("documents")
-        editors = view_of(config, name.partition("/")[0])
+        editors = view_editors(config, name.partition("/")[0])
         digests = [written.digest]
         digests += [
             _require(edits[editor], name, "annotate").object(f"edits/{editor}").digest
@@ -93,23 +92,18 @@ def kept_parts(config: CorpusConfig) -> list[KeptPart]:
     return parts
 
 
-def view_of(config: CorpusConfig, source: str) -> list[str]:
-    """Names of the editors of a source's recipes, in order."""
-    return [editor.name for editor in source_recipe(config, source).editors]
-
-
 def iter_kept(config: CorpusConfig, part: KeptPart, columns: list[str]) -> Iterator[KeptBatch]:
     """Batches of the kept rows of a part. `text`, when asked for, is the view."""
     final = tables.read_table(config.path(part.table(FINAL)), ["kept", "split"])
     kept = final["kept"].to_numpy()
-    edits = [tables.read_table(config.path(part.table(f"edits/{e}"))) for e in part.editors]
+    edits = PartEdits(config.output, part.name, part.editors) if "text" in columns else None
     first = 0
     for batch in tables.iter_batches(config.path(part.table("documents")), columns):
         last = first + batch.num_rows
         rows = np.flatnonzero(kept[first:last])
         if len(rows):
-            if "text" in columns:
-                batch = _edited(batch, [_between(spans, first, last) for spans in edits])
+            if edits is not None:
+                batch = edits.apply(batch, first)
             documents = batch if len(rows) == batch.num_rows else batch.take(pa.array(rows))
             yield KeptBatch(rows + first, final["split"].take(rows + first).to_pylist(), documents)
         first = last
@@ -131,19 +125,3 @@ def _require(markers: dict[str, PartMarker], part: str, command: str) -> PartMar
     if part not in markers:
         raise UserError(f"part {part} has no decision yet: run `tilth {command}` first")
     return markers[part]
-
-
-def _between(edits: pa.Table, first: int, last: int) -> pa.Table:
-    """Spans of the rows [first, last), renumbered from 0."""
-    rows = edits["row"].to_numpy()
-    low, high = np.searchsorted(rows, [first, last])
-    found = edits.slice(low, high - low)
-    moved = pa.array(rows[low:high] - np.uint32(first), pa.uint32())
-    return found.set_column(found.schema.get_field_index("row"), "row", moved)
-
-
-def _edited(batch: pa.RecordBatch, edits: list[pa.Table]) -> pa.RecordBatch:
-    if not any(spans.num_rows for spans in edits):
-        return batch
-    text = apply_edits(batch.column("text"), *edits)
-    return batch.set_column(batch.schema.get_field_index("text"), "text", text)

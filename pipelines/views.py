@@ -25,6 +25,26 @@ def view_name(editors: Sequence[str]) -> str:
     return "+".join(editors) or STORED
 
 
+class PartEdits:
+    """The edits of one part of `documents/`, applied batch by batch."""
+
+    def __init__(self, output: str, part: str, editors: Sequence[str]) -> None:
+        paths = [objects.join(output, "edits", editor, f"{part}.parquet") for editor in editors]
+        self._edits = [tables.read_table(path) for path in paths]
+        self._rows = [table["row"].to_numpy() for table in self._edits]
+
+    def apply(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
+        """`batch`, whose first row is the part's row `first_row`, with its edited `text`."""
+        here = [
+            _rows_between(table, rows, first_row, first_row + batch.num_rows)
+            for table, rows in zip(self._edits, self._rows, strict=True)
+        ]
+        if not any(table.num_rows for table in here):
+            return batch
+        text = apply_edits(batch.column("text"), *here)
+        return batch.set_column(batch.schema.get_field_index("text"), "text", text)
+
+
 def iter_view(
     output: str, part: str, editors: Sequence[str], columns: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
@@ -32,22 +52,12 @@ def iter_view(
 
     `columns` must hold `text`.
     """
-    paths = [objects.join(output, "edits", editor, f"{part}.parquet") for editor in editors]
-    edits = [tables.read_table(path) for path in paths]
-    first_rows = [table["row"].to_numpy() for table in edits]
-    start = 0
+    edits = PartEdits(output, part, editors)
+    first_row = 0
     path = objects.join(output, "documents", f"{part}.parquet")
     for batch in tables.iter_batches(path, list(columns)):
-        end = start + batch.num_rows
-        here = [
-            _rows_between(table, rows, start, end)
-            for table, rows in zip(edits, first_rows, strict=True)
-        ]
-        if any(table.num_rows for table in here):
-            text = apply_edits(batch.column("text"), *here)
-            batch = batch.set_column(batch.schema.get_field_index("text"), "text", text)
-        yield batch
-        start = end
+        yield edits.apply(batch, first_row)
+        first_row += batch.num_rows
 
 
 def _rows_between(edits: pa.Table, rows: np.ndarray, start: int, end: int) -> pa.Table:

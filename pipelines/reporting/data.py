@@ -21,10 +21,10 @@ from pipelines.config import CorpusConfig
 from pipelines.documents_part import CASUALTY_PREFIX, SKIP_PREFIX
 from pipelines.duplicates import competing, fuzzy, pair_steps
 from pipelines.duplicates.decide import STAGE as FINAL_STAGE
-from pipelines.kept import view_of
 from pipelines.registry import REGISTRY
 from pipelines.reporting.funnel import STAGE_TITLES, Funnel, Tally
 from pipelines.stages import require
+from pipelines.views import view_editors
 from storage import commit, tables
 from storage.commit import PartMarker
 from storage.errors import UserError
@@ -166,7 +166,9 @@ def _count_part(
     rows = rows.append_column("text_bytes", sizes).append_column("bits", bits)
     funnel.kept += int(rows["kept"].to_numpy().sum())
     funnel.fates.add(rows, "stage", "reason")
-    cut = cut_bytes([_edits(config, editor, part) for editor in view_of(config, funnel.source)])
+    cut = cut_bytes(
+        [_edits(config, editor, part) for editor in view_editors(config, funnel.source)]
+    )
     funnel.stored_bytes += cut + int(sizes.to_numpy().sum())
     data.languages.add(rows, "language", "kept")
     data.lengths.add(rows, "bits", "kept")

@@ -18,9 +18,9 @@ import pyarrow as pa
 from filters.rules import RATIOS, Rule, evaluate
 from pipelines.annotate import signals_stage, source_annotations
 from pipelines.config import CorpusConfig
-from pipelines.kept import view_of
 from pipelines.recipes import source_rules
 from pipelines.reporting.choice import Chooser, Fate
+from pipelines.views import view_editors
 from storage import tables
 from storage.addresses import part_name, unpack_doc_id
 
@@ -125,7 +125,7 @@ def _show(config: CorpusConfig, part: str, row: int) -> Shown:
     data = text.encode()
     spans = [
         span
-        for editor in view_of(config, part.partition("/")[0])
+        for editor in view_editors(config, part.partition("/")[0])
         for span in _spans(config.path(f"edits/{editor}", f"{part}.parquet"), row)
     ]
     pieces = list(shortened(cut_pieces(data, spans), MAX_CHARS))
