@@ -95,6 +95,8 @@ AUTO, AUTO_PERMUTATIONS, MAX_PERMUTATIONS = "auto", 112, 4096
 
 
 class DedupConfig(Settings):
+    mode: Literal["rebuild", "append"] = "rebuild"
+    """`append` leaves what an earlier run decided, and decides new documents against it."""
     exact: bool = True
     fuzzy: bool = True
     shingle: Literal["word", "char"] = "word"

@@ -4,6 +4,7 @@
     signals/minhash  -> candidates -> pairs/     (duplicates/candidates.py, pair_steps.py)
     pairs/           -> decisions/fuzzy          (duplicates/resolution.py)
     decisions/*      -> decisions/final          (duplicates/decide.py)
+    decisions/final  -> generations/             (duplicates/generations.py: to append to)
 
 Only documents that earlier decisions keep compete. The one shuffle carries packed band hashes;
 text is read for pairs near the threshold only. The outcome depends on the documents and the
@@ -16,7 +17,7 @@ from collections import Counter
 
 from pipelines import select
 from pipelines.config import CorpusConfig
-from pipelines.duplicates import alarm, competing, decide, decisions, exact, fuzzy
+from pipelines.duplicates import alarm, competing, decide, decisions, exact, fuzzy, generations
 from pipelines.stages import require
 from storage import commit
 
@@ -31,14 +32,17 @@ def run(config: CorpusConfig) -> Counter[str]:
     parts = competing.find_parts(config)
     if not parts:  # nothing ingested yet, or nothing to ingest
         require(config, select.STAGE, "select")
+    generation = generations.begin(config, parts)
     if config.dedup.exact:
-        exact.run(config, parts)
+        exact.run(config, parts, generation)
     else:
         decisions.forget(config, exact.STAGE)
     if config.dedup.fuzzy:
-        fuzzy.run(config, parts)
+        fuzzy.run(config, parts, generation)
     else:
         decisions.forget(config, fuzzy.STAGE)
         commit.delete_marker(config.output, fuzzy.SUMMARY, fuzzy.ALL)
     alarm.check(config, parts)
-    return decide.run(config, parts)
+    counts = decide.run(config, parts)
+    generation.finish(parts)
+    return counts

@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.config import CorpusConfig
+from pipelines.duplicates.generations import fingerprint_markers
 from pipelines.kept import KeptPart, kept_parts
 from pipelines.packing import scatter_task, tokenizer
 from pipelines.packing.scatter import Stratum, read_index
@@ -136,6 +137,8 @@ def _recipe_id(config: CorpusConfig, parts: list[KeptPart]) -> str:
         **config.pack.model_dump(exclude={"validation_fraction"}),
     }
     inputs = [f"{part.name}:{digest}" for part in parts for digest in part.digests]
+    if appends := fingerprint_markers(config):
+        inputs.append(commit.fingerprint(appends))
     if "language" in config.pack.partition_by:
         inputs.append(commit.fingerprint(commit.read_markers(config.output, LANGUAGE)))
     return commit.recipe_id(STAGE, VERSION, settings, inputs)
@@ -219,7 +222,7 @@ def _finish(
         name=config.name,
         config=_portable(config),
         tokenizer=ready.entry,
-        fingerprint=commit.fingerprint([ready.marker, *written]),
+        fingerprint=commit.fingerprint([ready.marker, *written, *fingerprint_markers(config)]),
         shards=pa.Table.from_pylist([_shard_row(marker) for marker in written], SHARDS),
     )
     manifest.write_manifest(result)

@@ -28,6 +28,8 @@ class Workplace:
     output: str
     work: str
     recipe_id: str
+    num_standing: int = 0
+    """Documents with lower ranks are decided; two of them make no pair (`dedup.mode: append`)."""
 
     @classmethod
     def open(cls, config: CorpusConfig, recipe_id: str) -> Self:

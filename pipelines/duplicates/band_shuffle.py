@@ -4,7 +4,7 @@
 
 What crosses the barrier is bytes: 24 per document and band. Rows of hashes that too many documents
 share stay out of it (pipelines.duplicates.hot_buckets). Each reducer writes the pairs of its
-key as pieces for the part of their first document and commits a marker; nothing comes back
+key as pieces for the part of their last document and commits a marker; nothing comes back
 through Beam. A pass is finished when the driver has written its own marker, so a restart repeats
 at most one pass.
 """
@@ -19,6 +19,7 @@ import apache_beam as beam
 import numpy as np
 
 from pipelines.config import CorpusConfig
+from pipelines.duplicates import new_documents
 from pipelines.duplicates.candidates import (
     ROW,
     Pass,
@@ -45,6 +46,8 @@ def run_passes(
     config: CorpusConfig, place: Workplace, parts: Sequence[Part], num_docs: int
 ) -> None:
     """Runs the passes that are not finished. `num_docs` is the number of ranked documents."""
+    if place.num_standing:
+        new_documents.write_hashes(config, place, parts)
     hot, counts = link_hot_buckets(config, place, parts, num_docs)
     commit.write_marker(place.work, PartMarker(STAGE, "hot", place.recipe_id, [], dict(counts)))
     finished = {marker.part for marker in commit.read_markers(place.work, PASSES)}
@@ -121,8 +124,14 @@ class WritePairs(beam.DoFn):
 def read_rows(
     place: Workplace, one: Pass, hot: HotHashes, part: Part
 ) -> Iterator[tuple[int, bytes]]:
-    """(key, packed rows) of one part, for all bands of a pass; without the rows of hot hashes."""
+    """(key, packed rows) of one part, for all bands of a pass; without the rows of hot hashes.
+
+    Of documents that are decided, only rows that share their hash with an undecided one.
+    """
     for band, ranked, hashes in read_bands(place, part, one.bands):
+        if place.num_standing:
+            rows = new_documents.concerned(place, band, ranked["rank"], hashes)
+            ranked, hashes = ranked[rows], hashes[rows]
         if band in hot:
             cold = ~np.isin(hashes, hot[band])
             ranked, hashes = ranked[cold], hashes[cold]
@@ -130,7 +139,7 @@ def read_rows(
 
 
 def write_pairs(place: Workplace, part: str, values: Iterable[bytes]) -> PartMarker:
-    """Writes the candidate pairs of one key's rows as pieces, by the part of their first document.
+    """Writes the candidate pairs of one key's rows as pieces, by the part of their last document.
 
     The rows may come in any order.
     """
@@ -138,8 +147,8 @@ def write_pairs(place: Workplace, part: str, values: Iterable[bytes]) -> PartMar
     rows = np.frombuffer(b"".join(values), ROW)
     pieces = (
         (target, pairs.tobytes())
-        for chunk in pairs_of_rows(rows, counts)
-        for target, pairs in split_by_part(chunk, chunk["a"])
+        for chunk in pairs_of_rows(rows, counts, place.num_standing)
+        for target, pairs in split_by_part(chunk, chunk["b"])
     )
     written = write_pieces(place.work, TABLE, part, pieces)
     return PartMarker(STAGE, part, place.recipe_id, [written], dict(sorted(counts.items())))

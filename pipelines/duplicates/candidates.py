@@ -93,9 +93,12 @@ def pack_rows(hashes: npt.NDArray[np.uint64], ranks: np.ndarray, doc_ids: np.nda
     return rows
 
 
-def pairs_of_rows(rows: np.ndarray, counts: Counter[str]) -> Iterator[np.ndarray]:
+def pairs_of_rows(
+    rows: np.ndarray, counts: Counter[str], num_standing: int = 0
+) -> Iterator[np.ndarray]:
     """Candidate pairs of the rows of one band (dtype ROW, in any order), in bounded chunks.
 
+    Two documents of ranks below `num_standing` make no pair.
     Each chunk is sorted and without repeats; two chunks may repeat a pair. Adds to `counts`:
     `buckets`, `large_buckets`, `unexamined_pairs`, and the greatest `largest_bucket`.
     """
@@ -109,6 +112,8 @@ def pairs_of_rows(rows: np.ndarray, counts: Counter[str]) -> Iterator[np.ndarray
     num_links = np.where(size <= MAX_ALL_PAIRS, 0, np.minimum(place, 2))
     for chunk in _chunks(num_later + num_links):
         better, worse = _chunk_pairs(chunk, place, num_later, num_links)
+        new = rows["rank"][worse] >= num_standing
+        better, worse = better[new], worse[new]
         yield unique_pairs(canonical_pairs(rows["doc_id"][better], rows["doc_id"][worse]))
 
 

@@ -22,6 +22,7 @@ from pipelines.config import CorpusConfig
 from pipelines.duplicates import competing, survivors
 from pipelines.duplicates.competing import HASH, Part
 from pipelines.duplicates.decisions import Decisions, is_finished, write_decisions
+from pipelines.duplicates.generations import Generation
 from pipelines.duplicates.ranking import ContentHashes, split_hashes
 from storage import commit, tables
 
@@ -39,13 +40,13 @@ class Duplicates(NamedTuple):
     survivors: npt.NDArray[np.uint64]
 
 
-def run(config: CorpusConfig, parts: Sequence[Part]) -> None:
+def run(config: CorpusConfig, parts: Sequence[Part], generation: Generation) -> None:
     """Writes `decisions/exact/`; does nothing when they are there under the same recipe."""
     stages = competing.earlier_stages(config)
-    recipe = _recipe(config, stages, parts)
+    recipe = _recipe(config, stages, parts, generation)
     if is_finished(config, STAGE, parts, recipe):
         return
-    duplicates = find_duplicates(config, parts, stages)
+    duplicates = find_duplicates(config, parts, stages, generation)
     for part in parts:
         rows = competing.competing_rows(config, part, stages)
         decisions = _decide_part(part, duplicates)
@@ -53,20 +54,26 @@ def run(config: CorpusConfig, parts: Sequence[Part]) -> None:
 
 
 def find_duplicates(
-    config: CorpusConfig, parts: Sequence[Part], stages: Sequence[str]
+    config: CorpusConfig,
+    parts: Sequence[Part],
+    stages: Sequence[str],
+    generation: Generation | None = None,
 ) -> Duplicates:
-    """The documents that repeat a better-ranked one's text."""
+    """The documents that repeat a better-ranked one's text, those of earlier generations too."""
     num_docs = sum(part.num_docs for part in parts)
     num_ranges = 1 + num_docs * BYTES_PER_DOC // config.dedup.memory_bytes
+    standing = generation if generation is not None and generation.is_append else None
     found = [Duplicates(np.empty(0, np.uint64), np.empty(0, np.uint64))]
+    if standing:
+        found += [_standing_duplicates(standing, part) for part in parts]
     for index in range(num_ranges):
-        doc_ids, hashes = _load_hashes(config, parts, stages, index, num_ranges)
+        doc_ids, hashes, kept = _load_hashes(config, parts, stages, index, num_ranges, standing)
         rows, groups = repeated_rows(hashes)
-        order = order_equals(config, parts, doc_ids[rows], groups)
-        found.append(_survivors(doc_ids[rows][order], groups[order]))
-    dropped, kept = (np.concatenate(columns) for columns in zip(*found, strict=True))
+        order = order_equals(config, parts, doc_ids[rows], groups, kept[rows])
+        found.append(_survivors(doc_ids[rows][order], groups[order], kept[rows][order]))
+    dropped, best = (np.concatenate(columns) for columns in zip(*found, strict=True))
     order = np.argsort(dropped)
-    return Duplicates(dropped[order], kept[order])
+    return Duplicates(dropped[order], best[order])
 
 
 def repeated_rows(
@@ -89,12 +96,17 @@ def order_equals(
     parts: Sequence[Part],
     doc_ids: npt.NDArray[np.uint64],
     groups: npt.NDArray[np.int64],
+    standing: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.int64]:
-    """Positions of documents (ascending doc_ids) by group, and best first within each."""
+    """Positions of documents (ascending doc_ids) by group, and best first within each.
+
+    `standing`: those kept by an earlier generation, which come first.
+    """
     sources, records, policies = _addresses(config, parts, doc_ids)
     table = pa.table(
         {
             "group": groups,
+            "new": (~standing).astype(np.uint8),
             "policy": policies,
             "source": pa.array(sources, pa.string()),
             "record": records,
@@ -105,31 +117,54 @@ def order_equals(
     return ordered["position"].to_numpy()
 
 
-def _recipe(config: CorpusConfig, stages: Sequence[str], parts: Sequence[Part]) -> str:
-    settings = survivors.settings(config)
+def _recipe(
+    config: CorpusConfig, stages: Sequence[str], parts: Sequence[Part], generation: Generation
+) -> str:
+    settings = survivors.settings(config) | {"history": generation.history}
     inputs = [*survivors.inputs(config), HASH, *stages]
     digest = competing.inputs_digest(config, inputs, parts)
     return commit.recipe_id(STAGE, VERSION, settings, [digest])
 
 
 def _load_hashes(
-    config: CorpusConfig, parts: Sequence[Part], stages: Sequence[str], index: int, num_ranges: int
-) -> tuple[npt.NDArray[np.uint64], ContentHashes]:
-    """doc_ids and hashes of the competing documents in one of `num_ranges` ranges of the hash."""
+    config: CorpusConfig,
+    parts: Sequence[Part],
+    stages: Sequence[str],
+    index: int,
+    num_ranges: int,
+    generation: Generation | None,
+) -> tuple[npt.NDArray[np.uint64], ContentHashes, npt.NDArray[np.bool_]]:
+    """Competing documents in one of `num_ranges` ranges of the hash.
+
+    Their doc_ids, hashes, and whether an earlier generation kept them; those it dropped are out.
+    """
     doc_ids, high, low = (
         [np.empty(0, np.uint64)],
         [np.empty(0, np.uint64)],
         [np.empty(0, np.uint64)],
     )
+    kept = [np.empty(0, bool)]
     for part in parts:
         path = config.path(HASH, f"{part.name}.parquet")
         hashes = split_hashes(tables.read_table(path, ["content_hash"])["content_hash"])
         ranges = (hashes.high >> np.uint64(32)) * np.uint64(num_ranges) >> np.uint64(32)
         mine = (ranges == index) & competing.competing_rows(config, part, stages)
+        standing = generation.of(part) if generation else None
+        if standing:
+            mine &= ~standing.dropped
+        kept.append(standing.kept[mine] if standing else np.zeros(int(mine.sum()), bool))
         doc_ids.append(part.doc_ids[mine])
         high.append(hashes.high[mine])
         low.append(hashes.low[mine])
-    return np.concatenate(doc_ids), ContentHashes(np.concatenate(high), np.concatenate(low))
+    hashes = ContentHashes(np.concatenate(high), np.concatenate(low))
+    return np.concatenate(doc_ids), hashes, np.concatenate(kept)
+
+
+def _standing_duplicates(generation: Generation, part: Part) -> Duplicates:
+    """What earlier generations dropped as equal and what is still dropped for it."""
+    standing = generation.of(part)
+    rows = standing.dropped_by("exact")
+    return Duplicates(part.doc_ids[rows], standing.survivor[rows])
 
 
 def _addresses(
@@ -150,12 +185,20 @@ def _addresses(
     return sources, pa.chunked_array(chunks, pa.string()), np.concatenate(policies)
 
 
-def _survivors(doc_ids: npt.NDArray[np.uint64], groups: npt.NDArray[np.int64]) -> Duplicates:
-    """All but the first document of each group, with that first one; rows are sorted by group."""
+def _survivors(
+    doc_ids: npt.NDArray[np.uint64],
+    groups: npt.NDArray[np.int64],
+    standing: npt.NDArray[np.bool_],
+) -> Duplicates:
+    """All but the first document of each group, with that first one; rows are sorted by group.
+
+    Nothing that an earlier generation kept is dropped.
+    """
     first = np.ones(len(groups), bool)
     first[1:] = groups[1:] != groups[:-1]
     best = doc_ids[first][np.cumsum(first) - 1]
-    return Duplicates(doc_ids[~first], best[~first])
+    dropped = ~first & ~standing
+    return Duplicates(doc_ids[dropped], best[dropped])
 
 
 def _decide_part(part: Part, duplicates: Duplicates) -> Decisions:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from pipelines.duplicates import (
 )
 from pipelines.duplicates.competing import HASH, MINHASH, Part
 from pipelines.duplicates.decisions import Decisions
+from pipelines.duplicates.generations import OTHER_SETTINGS, Generation, Standing
 from pipelines.duplicates.ranking import (
     RANKED,
     ContentHashes,
@@ -41,36 +43,37 @@ STAGE = "decisions/fuzzy"
 SUMMARY, ALL = "dedup", "all"
 """Stage and part of the marker with the counts over all parts."""
 VERSION = 2
-OTHER_SETTINGS = {"memory_bytes", "max_removed_per_source", "survivor", "survivor_signal"}
-"""Of `dedup`: what cannot change the outcome, and the policy, which has settings of its own."""
 NEAR_DUPLICATE, NEAR_VALIDATION = "near_duplicate", "near_validation"
 BYTES_PER_PAIR = 64
 """Peak memory while the pairs of a range are ranked and sorted."""
 
 
-def run(config: CorpusConfig, parts: Sequence[Part]) -> None:
+def run(config: CorpusConfig, parts: Sequence[Part], generation: Generation) -> None:
     """Writes `pairs/` and `decisions/fuzzy/`; nothing when they are there under this recipe."""
     stages = competing.earlier_stages(config)
     if config.dedup.exact:
         stages.append(exact.STAGE)
-    recipe = _recipe(config, stages, parts)
+    recipe = _recipe(config, stages, parts, generation)
     started = time.monotonic()
     place = Workplace.open(config, recipe)
     decided = decisions.is_finished(config, STAGE, parts, recipe)
     if decided and commit.is_finished(config.output, SUMMARY, ALL, recipe):
         place.remove()
         return
-    ranking = rank_documents(config, parts, stages)
+    ranking = rank_documents(config, parts, stages, generation)
+    place = replace(place, num_standing=ranking.num_standing)
     if not decisions.is_finished(config, pair_steps.STAGE, parts, recipe):
         write_ranks(place, parts, ranking)
         band_shuffle.run_passes(config, place, parts, len(ranking.doc_ids))
-        pair_steps.run(config, place, parts)
-    resolution = resolve(len(ranking.doc_ids), ranked_pairs(config, parts, ranking))
-    copies = count_copies(config, parts, ranking, resolution)
+        pair_steps.run(config, place, parts, keeps_known=generation.is_append)
+    links = _standing_links(parts, ranking, generation)
+    resolution = resolve(len(ranking.doc_ids), ranked_pairs(config, parts, ranking), links)
+    copies = count_copies(config, parts, ranking, resolution, generation)
     commit.delete_marker(config.output, SUMMARY, ALL)
     for part in parts:
         num_competing = int(competing.competing_rows(config, part, stages).sum())
-        fates = _decide_part(config, part, ranking, resolution, copies)
+        standing = generation.of(part) if generation.is_append else None
+        fates = _decide_part(config, part, ranking, resolution, copies, standing)
         decisions.write_decisions(config, STAGE, part, recipe, fates, num_competing)
     counts = {"ranked": len(ranking.doc_ids), **band_shuffle.bucket_counts(place)}
     seconds = {"fuzzy": time.monotonic() - started}
@@ -85,19 +88,25 @@ class _RankKeys(NamedTuple):
     high: npt.NDArray[np.uint64]
     low: npt.NDArray[np.uint64]
     policy: npt.NDArray[np.uint64]
+    standing: npt.NDArray[np.bool_]
 
 
-def rank_documents(config: CorpusConfig, parts: Sequence[Part], stages: Sequence[str]) -> Ranking:
-    """Ranks the documents that no stage of `stages` drops and that have shingles."""
-    doc_ids, high, low, policy = _rank_keys(config, parts, stages)
+def rank_documents(
+    config: CorpusConfig, parts: Sequence[Part], stages: Sequence[str], generation: Generation
+) -> Ranking:
+    """Ranks the documents that no stage of `stages` drops and that have shingles.
+
+    Those that an earlier generation dropped take no part.
+    """
+    doc_ids, high, low, policy, standing = _rank_keys(config, parts, stages, generation)
     hashes = ContentHashes(high, low)
     ties = np.zeros(len(doc_ids), np.uint64)
     if not config.dedup.exact:  # then equal hashes compete, and source and record decide
         rows, groups = exact.repeated_rows(hashes)
-        order = exact.order_equals(config, parts, doc_ids[rows], groups)
+        order = exact.order_equals(config, parts, doc_ids[rows], groups, standing[rows])
         ties[rows[order]] = np.arange(len(rows), dtype=np.uint64)
     validation = is_validation(high, config.pack.validation_fraction)
-    return Ranking.of(doc_ids, validation, policy, hashes, ties)
+    return Ranking.of(doc_ids, validation, policy, hashes, ties, standing)
 
 
 def write_ranks(place: Workplace, parts: Sequence[Part], ranking: Ranking) -> None:
@@ -122,49 +131,67 @@ def ranked_pairs(config: CorpusConfig, parts: Sequence[Part], ranking: Ranking) 
             yield Pairs(better, worse, jaccard)
 
 
-def _recipe(config: CorpusConfig, stages: Sequence[str], parts: Sequence[Part]) -> str:
+def _recipe(
+    config: CorpusConfig, stages: Sequence[str], parts: Sequence[Part], generation: Generation
+) -> str:
     settings = config.dedup.model_dump(exclude=OTHER_SETTINGS) | survivors.settings(config)
+    settings["history"] = generation.history
     settings["validation_fraction"] = config.pack.validation_fraction
     inputs = [*survivors.inputs(config), HASH, MINHASH, *stages]
     digest = competing.inputs_digest(config, inputs, parts)
     return commit.recipe_id(STAGE, VERSION, settings, [digest])
 
 
-def _rank_keys(config: CorpusConfig, parts: Sequence[Part], stages: Sequence[str]) -> _RankKeys:
+def _rank_keys(
+    config: CorpusConfig, parts: Sequence[Part], stages: Sequence[str], generation: Generation
+) -> _RankKeys:
     none = np.empty(0, np.uint64)
-    keys = [_rank_keys_of_part(config, part, stages) for part in parts]
-    columns = zip(_RankKeys(none, none, none, none), *keys, strict=True)
+    keys = [_rank_keys_of_part(config, part, stages, generation) for part in parts]
+    columns = zip(_RankKeys(none, none, none, none, np.empty(0, bool)), *keys, strict=True)
     return _RankKeys(*(np.concatenate(column) for column in columns))
 
 
-def _rank_keys_of_part(config: CorpusConfig, part: Part, stages: Sequence[str]) -> _RankKeys:
+def _rank_keys_of_part(
+    config: CorpusConfig, part: Part, stages: Sequence[str], generation: Generation
+) -> _RankKeys:
     name = f"{part.name}.parquet"
     num_shingles = tables.read_table(config.path(MINHASH, name), ["num_shingles"])["num_shingles"]
     rows = competing.competing_rows(config, part, stages) & (num_shingles.to_numpy() > 0)
+    standing = generation.of(part) if generation.is_append else None
+    kept = np.zeros(part.num_docs, bool)
+    if standing:
+        rows &= ~standing.dropped
+        kept = standing.kept
     table = tables.read_table(config.path(HASH, name), ["content_hash"])
     hashes = split_hashes(table["content_hash"])
     policy = survivors.policy_of(config, part)[rows]
-    return _RankKeys(part.doc_ids[rows], hashes.high[rows], hashes.low[rows], policy)
+    return _RankKeys(part.doc_ids[rows], hashes.high[rows], hashes.low[rows], policy, kept[rows])
 
 
 def _accepted(config: CorpusConfig, part: Part, ranking: Ranking, low: int, high: int) -> Pairs:
-    """Accepted pairs of one file whose worse document has a rank in [low, high)."""
+    """Accepted pairs of one file whose worse document has a rank in [low, high).
+
+    After an append the file also holds pairs of earlier generations: those of documents that no
+    longer compete, and those of two kept then, decide nothing.
+    """
     path = config.path(pair_steps.STAGE, f"{part.name}.parquet")
     table = tables.read_table(path, ["doc_a", "doc_b", "jaccard"])
     jaccard = table["jaccard"].to_numpy()
     rows = np.flatnonzero(jaccard >= config.dedup.threshold)
     rank_a = ranking.ranks_of(table["doc_a"].to_numpy()[rows])
     rank_b = ranking.ranks_of(table["doc_b"].to_numpy()[rows])
-    assert (rank_a >= 0).all(), f"{path}: a pair of a document that does not compete"
-    assert (rank_b >= 0).all(), f"{path}: a pair of a document that does not compete"
     better, worse = np.minimum(rank_a, rank_b), np.maximum(rank_a, rank_b)
-    here = (worse >= low) & (worse < high)
+    here = (better >= 0) & (worse >= max(low, ranking.num_standing)) & (worse < high)
     columns = (better[here].astype(np.uint32), worse[here].astype(np.uint32), jaccard[rows][here])
     return Pairs(*columns)
 
 
 def count_copies(
-    config: CorpusConfig, parts: Sequence[Part], ranking: Ranking, resolution: Resolution
+    config: CorpusConfig,
+    parts: Sequence[Part],
+    ranking: Ranking,
+    resolution: Resolution,
+    generation: Generation,
 ) -> npt.NDArray[np.uint32]:
     """By rank: the documents that each kept one stands for, exact duplicates included."""
     copies = np.ones(len(ranking.doc_ids), np.uint32)
@@ -172,10 +199,41 @@ def count_copies(
         ranks = ranking.ranks_of(part.doc_ids)
         exact_copies = decisions.read_decisions(config, exact.STAGE, part).num_copies
         copies[ranks[ranks >= 0]] = exact_copies[ranks >= 0]
+    for part in parts if generation.is_append else ():
+        standing = generation.of(part)
+        ranks = ranking.ranks_of(standing.survivor[standing.dropped_by("fuzzy")])
+        np.add.at(copies, ranks[ranks >= 0], np.uint32(1))
     dropped = np.flatnonzero(resolution.dropped)
     np.add.at(copies, resolution.survivor[dropped], copies[dropped])
     copies[dropped] = 0
     return copies
+
+
+def _standing_links(
+    parts: Sequence[Part], ranking: Ranking, generation: Generation
+) -> npt.NDArray[np.uint32]:
+    """Ranks of documents of one cluster in an earlier generation, uint32[links, 2]."""
+    if not generation.is_append:
+        return np.empty((0, 2), np.uint32)
+    clusters = np.zeros(ranking.num_standing, np.uint64)
+    for part in parts:
+        standing, ranks = generation.of(part), ranking.ranks_of(part.doc_ids)
+        rows = standing.kept & (ranks >= 0)
+        clusters[ranks[rows]] = standing.cluster[rows]
+    order = np.argsort(clusters, kind="stable").astype(np.uint32)
+    same = np.flatnonzero(clusters[order[1:]] == clusters[order[:-1]])
+    return np.stack([order[same], order[same + 1]], axis=1)
+
+
+def _apply(standing: Standing, fates: Decisions) -> None:
+    """Takes over what earlier generations dropped; exact duplicates keep their similarity."""
+    rows = standing.dropped
+    fates.survivor[rows] = standing.survivor[rows]
+    fates.cluster[rows] = standing.survivor[rows]
+    fates.similarity[rows] = standing.similarity[rows]
+    near = standing.dropped_by("fuzzy")
+    fates.reason[near] = standing.reason[near]
+    fates.num_copies[near] = 0
 
 
 def _decide_part(
@@ -184,12 +242,15 @@ def _decide_part(
     ranking: Ranking,
     resolution: Resolution,
     copies: npt.NDArray[np.uint32],
+    standing: Standing | None,
 ) -> Decisions:
     """Fates of one part's rows; exact duplicates share the fate of the document they repeat."""
     fates = Decisions.none(part.doc_ids)
     if config.dedup.exact:
         fates = decisions.read_decisions(config, exact.STAGE, part)
         fates = fates._replace(reason=np.full(part.num_docs, "", fates.reason.dtype))
+    if standing:
+        _apply(standing, fates)
     own = ranking.ranks_of(part.doc_ids)
     fates.num_copies[own >= 0] = copies[own[own >= 0]]
     ranks = ranking.ranks_of(fates.survivor)  # of the document itself, or of the one it repeats
@@ -199,7 +260,7 @@ def _decide_part(
     survivors = resolution.survivor[ranks[lost]]
     fates.survivor[lost] = ranking.doc_ids[survivors]
     fates.similarity[lost] = resolution.similarity[ranks[lost]]
-    near_validation = (survivors < ranking.num_validation) & (ranks[lost] >= ranking.num_validation)
+    near_validation = ranking.validation[survivors] & ~ranking.validation[ranks[lost]]
     competes = own[lost] >= 0
     reasons = np.where(near_validation, NEAR_VALIDATION, NEAR_DUPLICATE)
     fates.reason[lost[competes]] = reasons[competes]

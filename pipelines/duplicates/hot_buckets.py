@@ -135,8 +135,11 @@ class LinkBuckets:
         pieces = (
             (target, pairs.tobytes())
             for band, ranked, hashes in read_bands(self.place, part, bands)
-            for links in [_links(buckets[buckets["band"] == band], hashes, ranked["doc_id"])]
-            for target, pairs in split_by_part(links, links["a"])
+            for new in [ranked["rank"] >= self.place.num_standing]
+            for links in [
+                _links(buckets[buckets["band"] == band], hashes[new], ranked["doc_id"][new])
+            ]
+            for target, pairs in split_by_part(links, links["b"])
         )
         written = write_pieces(self.place.work, STAGE, task.part, pieces)
         yield PartMarker(STAGE, task.part, task.recipe_id, [written])

@@ -6,9 +6,10 @@
     shingles    each part reads its text once and sends the shingle sets that open pairs ask for
     pairs       compare shingle sets; write `pairs/<part>.parquet`, sorted by (doc_a, doc_b)
 
-A pair belongs to the part of its lower address (`doc_a`), so its place depends on nothing else and
-a later run finds it there. A task holds the features of its own part's documents in memory and one
-piece from another part at a time; both are bounded by the size of a part.
+A pair belongs to the part of its higher address (`doc_b`), so its place depends on nothing else, a
+later run finds it there, and what new documents add to old ones is written with the new. A task
+holds the features of its own part's documents in memory and one piece from another part at a time;
+both are bounded by the size of a part.
 
 What a run writes depends on its inputs and settings alone: a result of an earlier run is reused
 only where this run would compute the same, namely for unchanged texts and signatures an exact
@@ -80,6 +81,7 @@ class Verifier:
     num_permutations: int
     similarity: str
     threshold: float
+    keeps_known: bool
 
     @property
     def uses_signatures(self) -> bool:
@@ -99,9 +101,15 @@ class Verifier:
         return PartMarker(stage, task.part, self.place.recipe_id, [written])
 
 
-def run(config: CorpusConfig, place: Workplace, parts: Sequence[Part]) -> None:
-    """Verifies the candidates that `band_shuffle` left in the workplace; writes `pairs/`."""
-    verifier = _verifier(config, place, parts)
+def run(
+    config: CorpusConfig, place: Workplace, parts: Sequence[Part], *, keeps_known: bool
+) -> None:
+    """Verifies the candidates that `band_shuffle` left in the workplace; writes `pairs/`.
+
+    With `keeps_known`, good results of earlier runs stay in the tables though nothing asks for
+    them now; else the tables hold the pairs of this run alone.
+    """
+    verifier = _verifier(config, place, parts, keeps_known)
     temporary = config.model_copy(update={"output": place.work})
 
     def step(stage: str, work: Work, pieces: Mapping[int, list[Piece]]) -> None:
@@ -171,6 +179,8 @@ class WritePairs:
         measure = SIMILARITIES[verifier.similarity]
         verdicts["jaccard"][rows] = _compare(verdicts[rows], task, "<u8", measure)
         verdicts["method"][rows] = BY_SHINGLES
+        if verifier.keeps_known:
+            verdicts = _with_known(verdicts, verifier, task.part)
         metadata = metadata_of(verdicts, verifier.threshold, verifier.recipes)
         path = objects.join(verifier.place.output, STAGE, f"{task.part}.parquet")
         table = _pairs_table(verifier, verifier.parts[task.payload["address"]], verdicts)
@@ -207,7 +217,9 @@ class Send:
         return read_shingles(output, part, editors, verifier.ngram, unit, doc_ids)
 
 
-def _verifier(config: CorpusConfig, place: Workplace, parts: Sequence[Part]) -> Verifier:
+def _verifier(
+    config: CorpusConfig, place: Workplace, parts: Sequence[Part], keeps_known: bool
+) -> Verifier:
     markers = stage_markers(config, MINHASH, parts)
     return Verifier(
         place,
@@ -219,6 +231,7 @@ def _verifier(config: CorpusConfig, place: Workplace, parts: Sequence[Part]) -> 
         num_permutations=config.dedup.num_permutations,
         similarity=config.dedup.similarity,
         threshold=config.dedup.threshold,
+        keeps_known=keeps_known,
     )
 
 
@@ -250,11 +263,28 @@ def _compare(
     sent = {piece.origin: piece for piece in _pieces(task)}
     mine = task.payload["address"]
     own = Features.unpack(sent[mine].read(), dtype) if len(pairs) else None
-    for origin, rows in split_by_part(np.arange(len(pairs)), pairs["b"]):
+    for origin, rows in split_by_part(np.arange(len(pairs)), pairs["a"]):
         assert own is not None
         other = own if origin == mine else Features.unpack(sent[origin].read(), dtype)
-        result[rows] = similarity(pairs[rows], own, other)
+        result[rows] = similarity(pairs[rows], other, own)
     return result
+
+
+def _with_known(verdicts: np.ndarray, verifier: Verifier, part: str) -> np.ndarray:
+    """Verdicts of this run, and known results that it did not ask for, by (a, b)."""
+    known = verifier.known_pairs(part)
+    if known.threshold != verifier.threshold:
+        known = known.only_exact()
+    pairs = np.empty(len(verdicts), PAIR)
+    pairs["a"], pairs["b"] = verdicts["a"], verdicts["b"]
+    places = known.places_of(pairs)
+    others = np.setdiff1d(np.arange(len(known.pairs)), places)
+    more = np.zeros(len(others), VERDICT)
+    more["a"], more["b"] = known.pairs["a"][others], known.pairs["b"][others]
+    more["jaccard"] = known.jaccard[others]
+    more["method"] = np.where(known.exact[others], BY_SHINGLES, BY_ESTIMATE)
+    merged = np.concatenate([verdicts, more])
+    return merged[np.lexsort((merged["b"], merged["a"]))]
 
 
 def _adopt(verdicts: np.ndarray, rows: npt.NDArray[np.int64], known: KnownPairs) -> None:
@@ -297,8 +327,8 @@ def _counts(verifier: Verifier, verdicts: np.ndarray) -> dict[str, int]:
 
 
 def _pairs_table(verifier: Verifier, part: Part, verdicts: np.ndarray) -> pa.Table:
-    addresses, places = np.unique(address_of(verdicts["b"]), return_inverse=True)
-    views = [verifier.view(part, verifier.parts[address]) for address in addresses.tolist()]
+    addresses, places = np.unique(address_of(verdicts["a"]), return_inverse=True)
+    views = [verifier.view(verifier.parts[address], part) for address in addresses.tolist()]
     columns = {
         "doc_a": np.ascontiguousarray(verdicts["a"]),
         "doc_b": np.ascontiguousarray(verdicts["b"]),

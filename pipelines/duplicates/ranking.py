@@ -1,9 +1,10 @@
 """The order in which documents compete: the better-ranked one of two duplicates survives.
 
-Rank = (validation first, survivor policy, content hash, source, record). Nothing in it depends on
+Rank = (kept by an earlier generation, validation, survivor policy, content hash, source, record).
+Only `dedup.mode: append` knows earlier generations. Nothing in it depends on
 how the corpus was cut into files or read: document ids, which are addresses, take no part. Exact
 duplicates share a content hash and are told apart by source and record (`exact`), so among their
-survivors (validation, policy, content hash) is a total order, and a rank is a dense number: 0 is
+survivors the rest is a total order, and a rank is a dense number: 0 is
 the best of all documents that compete.
 
 One process ranks all documents: 80 bytes each at the peak (50 M documents in 4 GB), 20 afterwards.
@@ -59,8 +60,10 @@ class Ranking(NamedTuple):
     """The same document ids, ascending."""
     ranks: npt.NDArray[np.uint32]
     """Rank of each of `addresses`."""
-    num_validation: int
-    """Validation documents; they have the first ranks."""
+    validation: npt.NDArray[np.bool_]
+    """By rank."""
+    num_standing: int = 0
+    """Documents kept by an earlier generation; they have the first ranks."""
 
     @classmethod
     def of(
@@ -70,17 +73,21 @@ class Ranking(NamedTuple):
         policy: UInt64Array,
         hashes: ContentHashes,
         ties: UInt64Array,
+        standing: npt.NDArray[np.bool_] | None = None,
     ) -> Ranking:
         """Ranks documents given in ascending order of their ids.
 
         `ties` orders documents of equal content hash; no two documents may be equal in all keys.
+        Documents of `standing` rank before all others.
         """
         assert (addresses[1:] > addresses[:-1]).all(), "documents must ascend by doc_id"
         first = np.where(validation, np.uint64(0), TRAINING) | policy
-        order = np.lexsort((ties, hashes.low, hashes.high, first))
+        new = np.ones(len(addresses), bool) if standing is None else ~standing
+        order = np.lexsort((ties, hashes.low, hashes.high, first, new))
         ranks = np.empty(len(order), np.uint32)
         ranks[order] = np.arange(len(order), dtype=np.uint32)
-        return cls(addresses[order], addresses, ranks, int(validation.sum()))
+        num_standing = len(addresses) - int(new.sum())
+        return cls(addresses[order], addresses, ranks, validation[order], num_standing)
 
     def ranks_of(self, doc_ids: UInt64Array) -> npt.NDArray[np.int64]:
         """The rank of each document, -1 for those that do not compete."""

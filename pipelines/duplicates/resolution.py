@@ -49,8 +49,12 @@ class Resolution(NamedTuple):
         return self.survivor != NONE
 
 
-def resolve(num_docs: int, batches: Iterable[Pairs]) -> Resolution:
+def resolve(
+    num_docs: int, batches: Iterable[Pairs], links: npt.NDArray[np.uint32] | None = None
+) -> Resolution:
     """Decides all documents. Batches must come in ascending ranges of `worse`.
+
+    `links`, uint32[n, 2], are documents of one cluster whatever the pairs say; they decide nothing.
 
     Raises ValueError when there are more documents than ranks of 32 bits.
     """
@@ -59,6 +63,8 @@ def resolve(num_docs: int, batches: Iterable[Pairs]) -> Resolution:
     survivor = np.full(num_docs, NONE, np.uint32)
     similarity = np.zeros(num_docs, np.float64)
     parent = np.arange(num_docs, dtype=np.uint32)
+    if links is not None:
+        _link(links, parent)
     seen = -1
     for batch in batches:
         if len(batch.worse) == 0:
@@ -86,6 +92,13 @@ def _resolve_sorted(better, worse, jaccard, survivor, similarity, parent):  # pr
             parent[root_b] = root_a
         else:
             parent[root_a] = root_b
+
+
+@numba.njit(cache=True, nogil=True)
+def _link(links, parent):  # pragma: no cover
+    for k in range(len(links)):
+        root_a, root_b = _root(parent, links[k, 0]), _root(parent, links[k, 1])
+        parent[max(root_a, root_b)] = min(root_a, root_b)
 
 
 @numba.njit(cache=True, nogil=True)

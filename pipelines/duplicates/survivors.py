@@ -90,10 +90,12 @@ def date_keys(created: pa.ChunkedArray) -> UInt64Array:
 
     Missing parts count as 0, and time zones are not looked at.
     """
-    dates = pc.struct_field(pc.extract_regex(created, pattern=ISO_DATE), "date")
-    digits = pc.utf8_rpad(
-        pc.replace_substring_regex(dates, pattern="[^0-9]", replacement=""), DATE_DIGITS, "0"
+    found = pc.call_function("extract_regex", [created], pc.ExtractRegexOptions(ISO_DATE))
+    dates = pc.call_function("struct_field", [found], pc.StructFieldOptions("date"))
+    digits = pc.call_function(
+        "replace_substring_regex", [dates], pc.ReplaceSubstringOptions("[^0-9]", "")
     )
+    digits = pc.call_function("utf8_rpad", [digits], pc.PadOptions(DATE_DIGITS, "0"))
     return pc.fill_null(digits, "0").cast(pa.uint64()).to_numpy()
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.config import CorpusConfig
-from pipelines.duplicates import competing, decide, exact
+from pipelines.duplicates import competing, decide, exact, generations
 from pipelines.duplicates.competing import Part
 from pipelines.duplicates.ranking import is_validation
 from storage import commit, tables
@@ -31,7 +31,7 @@ def decided_corpus(output: Path) -> tuple[CorpusConfig, list[Part]]:
     docs = [Doc(f"text {k % 3}", f"{k}", "low" if k == 0 else "") for k in range(6)]
     write_corpus(config, {PART: docs})
     parts = competing.find_parts(config)
-    exact.run(config, parts)
+    exact.run(config, parts, generations.begin(config, parts))
     return config, parts
 
 
@@ -47,7 +47,7 @@ def test_the_first_drop_in_order_is_the_fate(tmp_path: Path) -> None:
     config, parts = decided_corpus(tmp_path)
     write_stage(config, "decisions/takedown", ["asked"] + [""] * 5)
     write_stage(config, "decisions/decontamination", ["", "", "leak", "", "", "leak"])
-    exact.run(config, parts)
+    exact.run(config, parts, generations.begin(config, parts))
     counts = decide.run(config, parts)
     final = read_final(config)
     assert {r: (row["stage"], row["reason"]) for r, row in final.items() if not row["kept"]} == {

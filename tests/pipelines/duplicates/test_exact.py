@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.duplicates import competing, exact
+from pipelines.duplicates import competing, exact, generations
 from pipelines.duplicates.exact import repeated_rows
 from pipelines.duplicates.ranking import ContentHashes
 from storage import commit, tables
@@ -44,7 +44,7 @@ def survivors(output: Path, **dedup) -> dict[str, str]:
     config = corpus_config(output, ["web", "books"], **dedup)
     write_corpus(config, PARTS)
     parts = competing.find_parts(config)
-    exact.run(config, parts)
+    exact.run(config, parts, generations.begin(config, parts))
     records: dict[int, str] = {}
     rows = []
     for part in parts:
@@ -88,7 +88,8 @@ def test_a_changed_policy_decides_again(tmp_path: Path) -> None:
     config = corpus_config(tmp_path, ["web", "books"])
     write_corpus(config, PARTS)
     parts = competing.find_parts(config)
-    exact.run(config, parts)
+    exact.run(config, parts, generations.begin(config, parts))
     before = commit.fingerprint(commit.read_markers(config.output, exact.STAGE))
-    exact.run(with_dedup(config, survivor="source_priority"), parts)
+    changed = with_dedup(config, survivor="source_priority")
+    exact.run(changed, parts, generations.begin(changed, parts))
     assert commit.fingerprint(commit.read_markers(config.output, exact.STAGE)) != before
