@@ -105,6 +105,20 @@ def select(
 
 
 @app.command(context_settings=BEAM)
+def decontaminate(
+    context: typer.Context,
+    corpus: CorpusFile,
+    values: SetValues = None,
+    sample: Sample = None,
+    only: OnlySlice = None,
+) -> None:
+    """Documents that hold text of evaluation sets are dropped; no text is read."""
+    from pipelines import decontaminate
+
+    decontaminate.run(_corpus(context, corpus, values, sample), _slice(only))
+
+
+@app.command(context_settings=BEAM)
 def dedup(
     context: typer.Context,
     corpus: CorpusFile,

@@ -19,7 +19,8 @@ from typing import Any, Literal
 import pyarrow as pa
 import xxhash
 
-from filters import hashing, language, minhash, textstats
+from filters import decontamination, hashing, language, minhash, textstats
+from filters.decontamination import NgramIndex
 from filters.language import LanguageParams
 from filters.minhash import MinHashParams
 
@@ -48,6 +49,8 @@ class Editor:
     schema: pa.Schema
     compute: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, pa.Table]]
     """Batch with `text` -> (signals, EDITS rows with `row` counted within the batch)."""
+    in_view: bool = True
+    """Whether its spans are cut; otherwise they are stored, and only looked at."""
 
 
 def text_group() -> SignalGroup:
@@ -68,6 +71,24 @@ def minhash_group(params: MinHashParams) -> SignalGroup:
     compute = partial(minhash.compute, params=params)
     return SignalGroup(
         "minhash", minhash.VERSION, asdict(params), minhash.schema(params), compute, "edited"
+    )
+
+
+def decontamination_editor(
+    settings: dict[str, Any], load_index: Callable[[], NgramIndex], in_view: bool
+) -> Editor:
+    """`settings` say what `load_index` returns; it is called by workers, when text comes."""
+
+    def compute(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.Table]:
+        return decontamination.compute_with_edits(batch, load_index())
+
+    return Editor(
+        "decontamination",
+        decontamination.VERSION,
+        settings,
+        decontamination.SCHEMA,
+        compute,
+        in_view,
     )
 
 

@@ -67,6 +67,18 @@ def word_hashes(text: pa.Array) -> Ragged:
     return Ragged(ends, values)
 
 
+def word_spans(
+    text: pa.Array, words: Ragged
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where each word of `words = word_hashes(text)` is: first byte and the byte after its last.
+
+    int64[words] each, counted from the start of the word's own text. Words that come out of one
+    character, as the seven of U+321D, share its bytes.
+    """
+    offsets, data = text_bytes(text)
+    return _word_spans(offsets, data, _ASCII, word_table.load(), words.offsets)
+
+
 def character_hashes(text: pa.Array) -> Ragged:
     """The hash of each character of the normalised words, one space between two words."""
     offsets, data = text_bytes(text)
@@ -145,7 +157,8 @@ def _sorted_unique(rows: Ragged) -> Ragged:
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _mix(x):
+def mix(x):
+    """The finaliser of splitmix64; for kernels."""
     x = (x ^ (x >> _U(30))) * _U(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> _U(27))) * _U(0x94D049BB133111EB)
     return x ^ (x >> _U(31))
@@ -197,12 +210,12 @@ def _append(h, chunk, size, packed, length):
         return h, chunk << _U(8 * length) | packed, size + length
     rest = _U(8 * over)
     full = chunk << _U(8 * (length - over)) | packed >> rest
-    return _mix(h ^ full), packed & ((_U(1) << rest) - _U(1)), over
+    return mix(h ^ full), packed & ((_U(1) << rest) - _U(1)), over
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def _finish(h, chunk, size):
-    return _mix(h ^ chunk) if size else h
+    return mix(h ^ chunk) if size else h
 
 
 @numba.njit(cache=True, nogil=True)
@@ -232,7 +245,7 @@ def _read_words(data, i, pause, stop, ascii_words, table, word, out, count):
             if letter != 0:
                 chunk, size, is_open = chunk << _U(8) | _U(letter), size + 1, WORD
                 if size == 8:
-                    h, chunk, size = _mix(h ^ chunk), _U(0), 0
+                    h, chunk, size = mix(h ^ chunk), _U(0), 0
             continue
         code_point, i = _decode(data, i, stop)
         kind, delta = SEPARATOR, np.int64(0)
@@ -284,12 +297,39 @@ def _word_hashes(offsets, data, ascii_words, table):
 
 
 @numba.njit(cache=True, nogil=True)
+def _word_spans(offsets, data, ascii_words, table, words):
+    starts = np.empty(words[-1], np.int64)
+    ends = np.empty(words[-1], np.int64)
+    out = np.empty(_ROOM, np.uint64)
+    word = np.zeros(1, _WORD_STATE)[0]
+    for doc in range(offsets.size - 1):
+        word["hash"], word["chunk"], word["size"], word["kind"] = WORD_SEED, _U(0), 0, _CLOSED
+        first, stop = offsets[doc], offsets[doc + 1]
+        place, i = words[doc], first
+        while i < stop:
+            was_open = word["kind"] != _CLOSED
+            after, closed = _read_words(data, i, i + 1, stop, ascii_words, table, word, out, 0)
+            is_open = word["kind"] != _CLOSED
+            if not was_open and (closed > 0 or is_open):
+                starts[place] = i - first
+            for k in range(closed):
+                ends[place] = (i if k == 0 and was_open else after) - first
+                place += 1
+                if k + 1 < closed or is_open:
+                    starts[place] = i - first
+            i = after
+        if word["kind"] != _CLOSED:
+            ends[place] = stop - first
+    return starts, ends
+
+
+@numba.njit(cache=True, nogil=True)
 def _character_hashes(offsets, data, table):
     blocks, kinds, deltas, pieces = table
     num_docs = offsets.size - 1
     ends = np.zeros(num_docs + 1, np.int64)
     out = np.empty(_ROOM + offsets[num_docs] - offsets[0], np.uint64)
-    space = _mix(CHARACTER_SEED ^ _U(0x20))
+    space = mix(CHARACTER_SEED ^ _U(0x20))
     count = 0
     for doc in range(num_docs):
         i, stop = offsets[doc], offsets[doc + 1]
@@ -316,7 +356,7 @@ def _character_hashes(offsets, data, table):
                     if kind_before == SEPARATOR and count > ends[doc]:
                         out[count] = space
                         count += 1
-                    out[count] = _mix(CHARACTER_SEED ^ _U(code_point))
+                    out[count] = mix(CHARACTER_SEED ^ _U(code_point))
                     count += 1
                 if kind != DROP:
                     kind_before = kind
@@ -342,10 +382,10 @@ def _shingles(offsets, words, ngram):
             if i - offsets[doc] >= ngram:
                 h -= words[i - ngram] * leaving
             if i - offsets[doc] >= ngram - 1:
-                out[place] = _mix(h)
+                out[place] = mix(h)
                 place += 1
         if place < ends[doc + 1]:
-            out[place] = _mix(h)
+            out[place] = mix(h)
     return ends, out
 
 

@@ -25,6 +25,7 @@ from filters.edits import apply_edits
 from filters.groups import Editor, SignalGroup
 from filters.language import LanguageParams
 from filters.minhash import MinHashParams
+from pipelines import evaluations
 from pipelines.config import CorpusConfig, DedupConfig
 from pipelines.recipes import source_recipe
 from pipelines.stages import Slice, Task, require, run_tasks
@@ -60,9 +61,14 @@ class SourceAnnotations:
     editors: tuple[Editor, ...]
     signal_groups: tuple[SignalGroup, ...]
 
+    @property
+    def view(self) -> tuple[Editor, ...]:
+        """The editors whose spans are cut from what is hashed, compared and packed."""
+        return tuple(editor for editor in self.editors if editor.in_view)
+
     @cached_property
     def _view(self) -> list[list[object]]:
-        return [[editor.name, editor.version, editor.settings] for editor in self.editors]
+        return [[editor.name, editor.version, editor.settings] for editor in self.view]
 
     def recipe_id(self, group: Editor | SignalGroup, documents_digest: str) -> str:
         edited = isinstance(group, SignalGroup) and group.view == "edited"
@@ -86,7 +92,7 @@ class SourceAnnotations:
         """The groups called `names`; editors stay when a group needs their view."""
         kept = tuple(group for group in self.signal_groups if group.name in names)
         needs_view = any(group.view == "edited" for group in kept)
-        editors = tuple(e for e in self.editors if needs_view or e.name in names)
+        editors = tuple(e for e in self.editors if (needs_view and e.in_view) or e.name in names)
         return SourceAnnotations(editors, kept)
 
 
@@ -100,7 +106,10 @@ def source_annotations(config: CorpusConfig, source: str) -> SourceAnnotations:
     ]
     if dedup.fuzzy:
         chosen.append(groups.minhash_group(minhash_params(dedup)))
-    return SourceAnnotations(source_recipe(config, source).editors, tuple(chosen))
+    editors = [*source_recipe(config, source).editors]
+    if config.decontamination.evaluations:
+        editors.append(evaluations.editor(config, source))
+    return SourceAnnotations(tuple(editors), tuple(chosen))
 
 
 def minhash_params(dedup: DedupConfig) -> MinHashParams:
@@ -191,7 +200,8 @@ class PartAnnotator:
         edits: list[pa.Table] = []
         for editor in self._needed.editors:
             signals, spans = editor.compute(batch)
-            edits.append(spans)
+            if editor.in_view:
+                edits.append(spans)
             self._write(signals_stage(editor.name), signals)
             self._write(f"edits/{editor.name}", _moved(spans, self._num_rows))
         view = _view(batch, edits)

@@ -41,6 +41,13 @@ def _output(value: str) -> str:
     return value
 
 
+def lists_of(values: Any, *keys: str) -> Any:
+    """`values` with a list of one where a key holds a single string."""
+    if not isinstance(values, dict):
+        return values
+    return values | {key: [values[key]] for key in keys if isinstance(values.get(key), str)}
+
+
 class SourceConfig(Settings):
     """One source: where raw files are and how to read them."""
 
@@ -59,11 +66,7 @@ class SourceConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _one_or_many(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            for key in ("paths", "recipe"):
-                if isinstance(values.get(key), str):
-                    values = {**values, key: [values[key]]}
-        return values
+        return lists_of(values, "paths", "recipe")
 
 
 class IngestConfig(Settings):
@@ -89,6 +92,41 @@ class SelectConfig(Settings):
     languages: list[str] = []
     """Keep these languages only (lid.176 codes); empty keeps all."""
     min_language_score: float = Field(default=0.0, ge=0, le=1)
+
+
+class EvaluationConfig(Settings):
+    """An evaluation set whose texts must not be trained on."""
+
+    name: Name
+    paths: list[str] = Field(min_length=1)
+    """JSON Lines, Parquet or Arrow files (as `datasets` saves them), folders or globs of them."""
+    fields: list[str] = []
+    """Columns or dotted paths whose text is looked for, each on its own; `a+b` puts two together.
+    None takes every string."""
+    ngram: int | None = Field(default=None, ge=1, le=100)
+    """Words that must agree; none is `decontamination.ngram`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_many(cls, values: Any) -> Any:
+        return lists_of(values, "paths", "fields")
+
+
+class DecontaminationConfig(Settings):
+    evaluations: list[EvaluationConfig] = []
+    ngram: int = Field(default=13, ge=1, le=100)
+    min_ngrams: int = Field(default=1, ge=1)
+    """N-grams in common at and above which a document is dropped."""
+    cut: list[str] = []
+    """Sources of which the shared spans are cut, and no document is dropped: books, say."""
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> Self:
+        names = [evaluation.name for evaluation in self.evaluations]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two evaluations are named {twice[0]!r}; names must differ")
+        return self
 
 
 AUTO, AUTO_PERMUTATIONS, MAX_PERMUTATIONS = "auto", 112, 4096
@@ -216,6 +254,7 @@ class CorpusConfig(Settings):
     ingest: IngestConfig = IngestConfig()
     annotate: AnnotateConfig = AnnotateConfig()
     select: SelectConfig = SelectConfig()
+    decontamination: DecontaminationConfig = DecontaminationConfig()
     dedup: DedupConfig = DedupConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     pack: PackConfig = PackConfig()
@@ -228,6 +267,12 @@ class CorpusConfig(Settings):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two sources are named {twice[0]!r}; source names must differ")
+        unknown = [name for name in self.decontamination.cut if name not in names]
+        if unknown:
+            raise ValueError(
+                f"decontamination.cut names {unknown[0]!r}, which is no source; "
+                f"there are {', '.join(names)}"
+            )
         return self
 
     def source(self, name: str) -> SourceConfig:
@@ -288,6 +333,11 @@ def _resolve_paths(config: CorpusConfig, config_path: str) -> CorpusConfig:
         )
         for source in config.sources
     ]
+    decontamination = config.decontamination
+    evaluations = [
+        one.model_copy(update={"paths": [absolute(path) for path in one.paths]})
+        for one in decontamination.evaluations
+    ]
     language, tokenizer = config.annotate.language, config.tokenizer
     if language.model:
         language = language.model_copy(update={"model": absolute(language.model)})
@@ -298,6 +348,7 @@ def _resolve_paths(config: CorpusConfig, config_path: str) -> CorpusConfig:
             "output": absolute(config.output).rstrip("/"),
             "sources": sources,
             "annotate": config.annotate.model_copy(update={"language": language}),
+            "decontamination": decontamination.model_copy(update={"evaluations": evaluations}),
             "tokenizer": tokenizer,
         }
     )

@@ -20,6 +20,7 @@ from pipelines.config import CorpusConfig, dump_config
 from pipelines.reporting import format as report_format
 from pipelines.reporting.data import ReportData, decided_parts, gather
 from pipelines.reporting.funnel import STAGE_TITLES, Funnel
+from pipelines.reporting.leaks import Leaks, find_leaks
 from pipelines.reporting.samples import Sample, read_samples
 from pipelines.reporting.times import StageTime, stage_times
 from storage import objects
@@ -44,6 +45,8 @@ class Page:
     manifest: CorpusManifest | None
     """None when the corpus is not packed."""
     data: ReportData
+    leaks: list[Leaks]
+    """Of each evaluation that the configuration names."""
     times: list[StageTime]
     kept: list[Sample]
     dropped: list[Sample]
@@ -62,8 +65,11 @@ def make_page(config: CorpusConfig) -> Page:
     packed = objects.exists(config.path(MANIFEST))
     manifest = load_manifest(config.output) if packed else None
     data = gather(config, manifest)
-    kept, dropped = read_samples(config, [part.part for part in decided_parts(config)])
-    return Page(config, manifest, data, stage_times(config, data.funnels), kept, dropped)
+    parts = [part.part for part in decided_parts(config)]
+    kept, dropped = read_samples(config, parts)
+    leaks = find_leaks(config, parts)
+    times = stage_times(config, data.funnels)
+    return Page(config, manifest, data, leaks, times, kept, dropped)
 
 
 def render(page: Page) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import annotate, dedup, ingest, pack, preflight, report, select
+from pipelines import annotate, decontaminate, dedup, ingest, pack, preflight, report, select
 from pipelines.config import CorpusConfig, dump_config
 from pipelines.report import Report
 from storage import objects
@@ -19,6 +19,7 @@ STAGES: tuple[tuple[str, Callable[[CorpusConfig], object]], ...] = (
     ("ingest", ingest.run),
     ("annotate", annotate.run),
     ("select", select.run),
+    ("decontaminate", decontaminate.run),
     ("dedup", dedup.run),
     ("pack", pack.run),
 )
@@ -35,7 +36,7 @@ def run(config: CorpusConfig) -> Report:
         for name, stage in STAGES:
             started = time.monotonic()
             stage(config)
-            print(f"{name:<9}{time.monotonic() - started:7.1f} s", file=sys.stderr)
+            print(f"{name:<13}{time.monotonic() - started:7.1f} s", file=sys.stderr)
     except pack.EmptyCorpusError:
         print_summary(report.run(config))
         raise

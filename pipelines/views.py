@@ -18,7 +18,7 @@ STORED = "stored"
 
 def view_editors(config: CorpusConfig, source: str) -> tuple[str, ...]:
     """Names of the editors of a source's view."""
-    return tuple(editor.name for editor in source_annotations(config, source).editors)
+    return tuple(editor.name for editor in source_annotations(config, source).view)
 
 
 def view_name(editors: Sequence[str]) -> str:

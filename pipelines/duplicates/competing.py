@@ -28,6 +28,8 @@ EARLIER_STAGES = (
     "decisions/decontamination",
 )
 """What decides before dedup, in order; `select` always does, the others where they have run."""
+_COMMANDS = {"decontamination": "decontaminate"}
+"""Stages whose command has another name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def stage_markers(config: CorpusConfig, stage: str, parts: Sequence[Part]) -> di
     missing = [part.name for part in parts if part.name not in markers]
     if missing:
         kind, _, name = stage.partition("/")
-        command = "annotate" if kind == "signals" else name
+        command = "annotate" if kind == "signals" else _COMMANDS.get(name, name)
         raise UserError(
             f"dedup needs {stage} of all parts; {len(missing)} of {len(parts)} lack it, first "
             f"{missing[0]}: run `tilth {command}` before"
@@ -97,11 +99,14 @@ def stage_markers(config: CorpusConfig, stage: str, parts: Sequence[Part]) -> di
 
 
 def earlier_stages(config: CorpusConfig) -> list[str]:
-    """The stages before dedup that have decided, in order."""
+    """The stages before dedup that have decided, or that the configuration asks for, in order."""
+    asked = {select.STAGE}
+    if config.decontamination.evaluations:
+        asked.add("decisions/decontamination")
     return [
         stage
         for stage in EARLIER_STAGES
-        if stage == select.STAGE or commit.read_markers(config.output, stage)
+        if stage in asked or commit.read_markers(config.output, stage)
     ]
 
 
