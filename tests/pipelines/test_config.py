@@ -25,7 +25,7 @@ def test_a_minimal_file_resolves_with_defaults(tmp_path):
     assert config.output == str(tmp_path / "out")
     assert config.sources[0].paths == [str(tmp_path / "raw/*.warc.gz")]
     assert (config.dedup.bands, config.dedup.rows, config.dedup.threshold) == (14, 8, 0.8)
-    assert yaml.safe_load(dump_config(config))["ingest"]["part_bytes"] == 256 << 20
+    assert yaml.safe_load(dump_config(config))["ingest"]["part_bytes"] == 128 << 20
 
 
 def test_paths_may_climb_and_be_remote(tmp_path):
