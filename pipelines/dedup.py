@@ -1,5 +1,6 @@
-"""Stage `dedup`: exact duplicates, near-duplicates, then the final decision on every document.
+"""Stage `dedup`: pages of one URL, exact and near-duplicates, then the fate of every document.
 
+    documents.url    -> decisions/url            (duplicates/same_url.py)
     signals/hash     -> decisions/exact          (duplicates/exact.py)
     signals/minhash  -> candidates -> pairs/     (duplicates/candidates.py, pair_steps.py)
     pairs/           -> decisions/fuzzy          (duplicates/resolution.py)
@@ -17,7 +18,16 @@ from collections import Counter
 
 from pipelines import select
 from pipelines.config import CorpusConfig
-from pipelines.duplicates import alarm, competing, decide, decisions, exact, fuzzy, generations
+from pipelines.duplicates import (
+    alarm,
+    competing,
+    decide,
+    decisions,
+    exact,
+    fuzzy,
+    generations,
+    same_url,
+)
 from pipelines.stages import require
 from storage import commit
 
@@ -33,6 +43,10 @@ def run(config: CorpusConfig) -> Counter[str]:
     if not parts:  # nothing ingested yet, or nothing to ingest
         require(config, select.STAGE, "select")
     generation = generations.begin(config, parts)
+    if config.dedup.url:
+        same_url.run(config, parts, generation)
+    else:
+        decisions.forget(config, same_url.STAGE)
     if config.dedup.exact:
         exact.run(config, parts, generation)
     else:

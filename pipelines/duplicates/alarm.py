@@ -39,5 +39,10 @@ def check(config: CorpusConfig, parts: Sequence[Part]) -> None:
 
 def deciding_stages(config: CorpusConfig) -> list[str]:
     """The stages of dedup that are switched on, in order."""
-    switched = ((config.dedup.exact, exact.STAGE), (config.dedup.fuzzy, fuzzy.STAGE))
+    dedup = config.dedup
+    switched = (
+        (bool(dedup.url), exact.URL_STAGE),
+        (dedup.exact, exact.STAGE),
+        (dedup.fuzzy, fuzzy.STAGE),
+    )
     return [stage for is_on, stage in switched if is_on]

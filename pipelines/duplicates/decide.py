@@ -4,9 +4,9 @@
                      num_copies
 
 A document has exactly one fate: the first drop in the order take-down, licence, selection,
-decontamination, exact, fuzzy. `split` follows from the content hash alone, for dropped documents
-too. Map-only: a part's rows need nothing from other parts, because `decisions/fuzzy` has brought
-clusters and survivors to their rows.
+decontamination, url, exact, fuzzy. `split` follows from the content hash alone, for dropped
+documents too. Map-only: a part's rows need nothing from other parts, because `decisions/fuzzy` has
+brought clusters and survivors to their rows.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ VERSION = 2
 def run(config: CorpusConfig, parts: Sequence[Part]) -> Counter[str]:
     """Writes `decisions/final/`; returns the counts over all parts."""
     stages = competing.earlier_stages(config)
+    stages += [exact.URL_STAGE] if config.dedup.url else []
     stages += [exact.STAGE] if config.dedup.exact else []
     stages += [fuzzy.STAGE] if config.dedup.fuzzy else []
     recipes = _recipes(config, stages, parts)
@@ -73,7 +74,7 @@ def final_table(config: CorpusConfig, part: Part, stages: Sequence[str]) -> pa.T
     """FINAL rows of one part."""
     stage, reason = first_drops(config, part, stages)
     fates = Decisions.none(part.doc_ids)
-    if stages[-1] in (exact.STAGE, fuzzy.STAGE):
+    if stages[-1] in (exact.URL_STAGE, exact.STAGE, fuzzy.STAGE):
         fates = decisions.read_decisions(config, stages[-1], part)
     path = config.path(HASH, f"{part.name}.parquet")
     high = split_hashes(tables.read_table(path, ["content_hash"])["content_hash"]).high
@@ -86,7 +87,7 @@ def final_table(config: CorpusConfig, part: Part, stages: Sequence[str]) -> pa.T
         "split": np.where(validation, "validation", "train"),
         "cluster": fates.cluster,
         "survivor": fates.survivor,
-        "similarity": fates.similarity,
+        "similarity": np.where(stage == "url", 0.0, fates.similarity),
         "num_copies": np.where(stage == "", fates.num_copies, 0),
     }
     arrays = [pa.array(columns[field.name], field.type) for field in FINAL]

@@ -11,7 +11,7 @@ in parts that hold duplicates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,12 +21,13 @@ import pyarrow as pa
 from pipelines.config import CorpusConfig
 from pipelines.duplicates import competing, survivors
 from pipelines.duplicates.competing import HASH, Part
-from pipelines.duplicates.decisions import Decisions, is_finished, write_decisions
+from pipelines.duplicates.decisions import Decisions, is_finished, read_decisions, write_decisions
 from pipelines.duplicates.generations import Generation
 from pipelines.duplicates.ranking import ContentHashes, split_hashes
 from storage import commit, tables
 
 STAGE = "decisions/exact"
+URL_STAGE = "decisions/url"
 VERSION = 2
 REASON = "exact_duplicate"
 BYTES_PER_DOC = 100
@@ -40,16 +41,51 @@ class Duplicates(NamedTuple):
     survivors: npt.NDArray[np.uint64]
 
 
+class Sameness(NamedTuple):
+    """What makes documents equal for a stage, and which of them is best."""
+
+    stage: str
+    hashes: Callable[[CorpusConfig, Part], tuple[ContentHashes, npt.NDArray[np.bool_]]]
+    """Equal hashes are equal documents; and which rows have a hash at all."""
+    policy: str = ""
+    """A survivor policy; "" is that of the configuration."""
+
+
+class _HashRange(NamedTuple):
+    """One of `num_ranges` equal ranges of the hash."""
+
+    number: int
+    num_ranges: int
+
+    def holds(self, high: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+        return (high >> np.uint64(32)) * np.uint64(self.num_ranges) >> np.uint64(32) == self.number
+
+
+def _content_hashes(
+    config: CorpusConfig, part: Part
+) -> tuple[ContentHashes, npt.NDArray[np.bool_]]:
+    path = config.path(HASH, f"{part.name}.parquet")
+    hashes = split_hashes(tables.read_table(path, ["content_hash"])["content_hash"])
+    return hashes, np.ones(part.num_docs, bool)
+
+
+EQUAL_TEXTS = Sameness(STAGE, _content_hashes)
+
+
 def run(config: CorpusConfig, parts: Sequence[Part], generation: Generation) -> None:
     """Writes `decisions/exact/`; does nothing when they are there under the same recipe."""
     stages = competing.earlier_stages(config)
+    stages += [URL_STAGE] if config.dedup.url else []
     recipe = _recipe(config, stages, parts, generation)
     if is_finished(config, STAGE, parts, recipe):
         return
     duplicates = find_duplicates(config, parts, stages, generation)
     for part in parts:
         rows = competing.competing_rows(config, part, stages)
-        decisions = _decide_part(part, duplicates)
+        decisions = decide_part(part, duplicates, REASON)
+        decisions.similarity[decisions.reason != ""] = 1.0
+        if config.dedup.url:
+            _follow_urls(config, part, duplicates, decisions)
         write_decisions(config, STAGE, part, recipe, decisions, int(rows.sum()))
 
 
@@ -58,18 +94,25 @@ def find_duplicates(
     parts: Sequence[Part],
     stages: Sequence[str],
     generation: Generation | None = None,
+    same: Sameness | None = None,
 ) -> Duplicates:
-    """The documents that repeat a better-ranked one's text, those of earlier generations too."""
+    """The documents that equal a better-ranked one, those of earlier generations too.
+
+    Equal texts, unless `same` says otherwise.
+    """
+    same = same or EQUAL_TEXTS
     num_docs = sum(part.num_docs for part in parts)
     num_ranges = 1 + num_docs * BYTES_PER_DOC // config.dedup.memory_bytes
     standing = generation if generation is not None and generation.is_append else None
     found = [Duplicates(np.empty(0, np.uint64), np.empty(0, np.uint64))]
     if standing:
-        found += [_standing_duplicates(standing, part) for part in parts]
+        found += [_standing_duplicates(standing, part, same.stage) for part in parts]
     for index in range(num_ranges):
-        doc_ids, hashes, kept = _load_hashes(config, parts, stages, index, num_ranges, standing)
+        in_range = _HashRange(index, num_ranges)
+        doc_ids, hashes, kept = _load_hashes(config, parts, stages, in_range, standing, same)
         rows, groups = repeated_rows(hashes)
-        order = order_equals(config, parts, doc_ids[rows], groups, kept[rows])
+        policy = same.policy or config.dedup.survivor
+        order = order_equals(config, parts, doc_ids[rows], groups, kept[rows], policy)
         found.append(_survivors(doc_ids[rows][order], groups[order], kept[rows][order]))
     dropped, best = (np.concatenate(columns) for columns in zip(*found, strict=True))
     order = np.argsort(dropped)
@@ -97,12 +140,13 @@ def order_equals(
     doc_ids: npt.NDArray[np.uint64],
     groups: npt.NDArray[np.int64],
     standing: npt.NDArray[np.bool_],
+    policy: str,
 ) -> npt.NDArray[np.int64]:
     """Positions of documents (ascending doc_ids) by group, and best first within each.
 
-    `standing`: those kept by an earlier generation, which come first.
+    `standing`: those kept by an earlier generation, which come first; then the survivor policy.
     """
-    sources, records, policies = _addresses(config, parts, doc_ids)
+    sources, records, policies = _addresses(config, parts, doc_ids, policy)
     table = pa.table(
         {
             "group": groups,
@@ -130,11 +174,11 @@ def _load_hashes(
     config: CorpusConfig,
     parts: Sequence[Part],
     stages: Sequence[str],
-    index: int,
-    num_ranges: int,
+    in_range: _HashRange,
     generation: Generation | None,
+    same: Sameness,
 ) -> tuple[npt.NDArray[np.uint64], ContentHashes, npt.NDArray[np.bool_]]:
-    """Competing documents in one of `num_ranges` ranges of the hash.
+    """Competing documents in one range of the hash.
 
     Their doc_ids, hashes, and whether an earlier generation kept them; those it dropped are out.
     """
@@ -145,10 +189,9 @@ def _load_hashes(
     )
     kept = [np.empty(0, bool)]
     for part in parts:
-        path = config.path(HASH, f"{part.name}.parquet")
-        hashes = split_hashes(tables.read_table(path, ["content_hash"])["content_hash"])
-        ranges = (hashes.high >> np.uint64(32)) * np.uint64(num_ranges) >> np.uint64(32)
-        mine = (ranges == index) & competing.competing_rows(config, part, stages)
+        hashes, has_one = same.hashes(config, part)
+        mine = in_range.holds(hashes.high) & has_one
+        mine &= competing.competing_rows(config, part, stages)
         standing = generation.of(part) if generation else None
         if standing:
             mine &= ~standing.dropped
@@ -160,15 +203,15 @@ def _load_hashes(
     return np.concatenate(doc_ids), hashes, np.concatenate(kept)
 
 
-def _standing_duplicates(generation: Generation, part: Part) -> Duplicates:
-    """What earlier generations dropped as equal and what is still dropped for it."""
+def _standing_duplicates(generation: Generation, part: Part, stage: str) -> Duplicates:
+    """What a stage of earlier generations dropped and what is dropped still."""
     standing = generation.of(part)
-    rows = standing.dropped_by("exact")
+    rows = standing.dropped_by(stage.rpartition("/")[2])
     return Duplicates(part.doc_ids[rows], standing.survivor[rows])
 
 
 def _addresses(
-    config: CorpusConfig, parts: Sequence[Part], doc_ids: npt.NDArray[np.uint64]
+    config: CorpusConfig, parts: Sequence[Part], doc_ids: npt.NDArray[np.uint64], policy: str
 ) -> tuple[list[str], pa.ChunkedArray, npt.NDArray[np.uint64]]:
     """Source, record and survivor policy of documents, whose ids ascend."""
     sources: list[str] = []
@@ -180,9 +223,25 @@ def _addresses(
             path = config.path("documents", f"{part.name}.parquet")
             records.append(tables.read_table(path, ["record"])["record"].take(pa.array(rows)))
             sources += [part.source] * len(rows)
-            policies.append(survivors.policy_of(config, part)[rows])
+            policies.append(survivors.policy_of(config, part, policy)[rows])
     chunks = [chunk for column in records for chunk in column.chunks]
     return sources, pa.chunked_array(chunks, pa.string()), np.concatenate(policies)
+
+
+def _follow_urls(
+    config: CorpusConfig, part: Part, duplicates: Duplicates, decisions: Decisions
+) -> None:
+    """What the URL stage dropped shares the fate of the page that it was dropped for."""
+    by_url = read_decisions(config, URL_STAGE, part)
+    rows = by_url.reason != ""
+    best = by_url.survivor[rows]
+    places = np.searchsorted(duplicates.doc_ids, best)
+    places = np.minimum(places, max(0, len(duplicates.doc_ids) - 1))
+    if len(duplicates.doc_ids):
+        equal = duplicates.doc_ids[places] == best
+        best = np.where(equal, duplicates.survivors[places], best)
+    decisions.survivor[rows], decisions.cluster[rows] = best, best
+    decisions.num_copies[rows] = 0
 
 
 def _survivors(
@@ -201,16 +260,16 @@ def _survivors(
     return Duplicates(doc_ids[dropped], best[dropped])
 
 
-def _decide_part(part: Part, duplicates: Duplicates) -> Decisions:
+def decide_part(part: Part, duplicates: Duplicates, reason: str) -> Decisions:
+    """Fates of one part's rows, with similarity 0."""
     mine = part.slice_of(duplicates.doc_ids)
     rows = part.rows_of(duplicates.doc_ids[mine])
     kept, num_dropped = np.unique(duplicates.survivors, return_counts=True)
     here = part.slice_of(kept)
     decisions = Decisions.none(part.doc_ids)
-    decisions.reason[rows] = REASON
+    decisions.reason[rows] = reason
     decisions.cluster[rows] = duplicates.survivors[mine]
     decisions.survivor[rows] = duplicates.survivors[mine]
-    decisions.similarity[rows] = 1.0
     decisions.num_copies[part.rows_of(kept[here])] += num_dropped[here].astype(np.uint32)
     decisions.num_copies[rows] = 0
     return decisions

@@ -51,8 +51,8 @@ BYTES_PER_PAIR = 64
 def run(config: CorpusConfig, parts: Sequence[Part], generation: Generation) -> None:
     """Writes `pairs/` and `decisions/fuzzy/`; nothing when they are there under this recipe."""
     stages = competing.earlier_stages(config)
-    if config.dedup.exact:
-        stages.append(exact.STAGE)
+    stages += [exact.URL_STAGE] if config.dedup.url else []
+    stages += [exact.STAGE] if config.dedup.exact else []
     recipe = _recipe(config, stages, parts, generation)
     started = time.monotonic()
     place = Workplace.open(config, recipe)
@@ -103,7 +103,7 @@ def rank_documents(
     ties = np.zeros(len(doc_ids), np.uint64)
     if not config.dedup.exact:  # then equal hashes compete, and source and record decide
         rows, groups = exact.repeated_rows(hashes)
-        order = exact.order_equals(config, parts, doc_ids[rows], groups, standing[rows])
+        order = exact.order_equals(config, parts, doc_ids[rows], groups, standing[rows], "")
         ties[rows[order]] = np.arange(len(rows), dtype=np.uint64)
     validation = is_validation(high, config.pack.validation_fraction)
     return Ranking.of(doc_ids, validation, policy, hashes, ties, standing)
@@ -246,8 +246,9 @@ def _decide_part(
 ) -> Decisions:
     """Fates of one part's rows; exact duplicates share the fate of the document they repeat."""
     fates = Decisions.none(part.doc_ids)
-    if config.dedup.exact:
-        fates = decisions.read_decisions(config, exact.STAGE, part)
+    before = exact.STAGE if config.dedup.exact else exact.URL_STAGE
+    if config.dedup.exact or config.dedup.url:
+        fates = decisions.read_decisions(config, before, part)
         fates = fates._replace(reason=np.full(part.num_docs, "", fates.reason.dtype))
     if standing:
         _apply(standing, fates)

@@ -43,7 +43,7 @@ OTHER_SETTINGS = {
 """Of `dedup`: what cannot change an outcome, and the policy, which has settings of its own."""
 LAST = "dedup"
 """Part of the marker that names the last finished generation."""
-DEDUP_STAGES = ("exact", "fuzzy")
+DEDUP_STAGES = ("url", "exact", "fuzzy")
 
 UInt64Array = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.bool_]

@@ -33,9 +33,12 @@ ISO_DATE = (
 DATE_DIGITS = 14
 
 
-def policy_of(config: CorpusConfig, part: Part) -> UInt64Array:
-    """The policy of each document of a part, uint64[num_docs]. Raises ConfigError, StorageError."""
-    policy = config.dedup.survivor
+def policy_of(config: CorpusConfig, part: Part, policy: str = "") -> UInt64Array:
+    """The policy of each document of a part, uint64[num_docs]; by default `dedup.survivor`.
+
+    Raises ConfigError, StorageError.
+    """
+    policy = policy or config.dedup.survivor
     if policy == "source_priority":
         names = [source.name for source in config.sources]
         return np.full(part.num_docs, names.index(part.source), np.uint64)

@@ -100,6 +100,7 @@ def decided_parts(config: CorpusConfig) -> list[PartMarker]:
 def deciding_stages(config: CorpusConfig, funnels: Sequence[Funnel]) -> list[str]:
     """The stages that the configuration asks for or that dropped a document, in order."""
     asked = {stage.rpartition("/")[2] for stage in competing.earlier_stages(config)}
+    asked |= {"url"} if config.dedup.url else set()
     asked |= {"exact"} if config.dedup.exact else set()
     asked |= {"fuzzy"} if config.dedup.fuzzy else set()
     dropping = {stage for funnel in funnels for stage, _ in funnel.fates.documents}

@@ -19,6 +19,7 @@ STAGE_TITLES = {
     "license": "licences",
     "select": "quality rules",
     "decontamination": "decontamination",
+    "url": "pages of one URL",
     "exact": "exact duplicates",
     "fuzzy": "near-duplicates",
 }
