@@ -19,10 +19,11 @@ from typing import Any, Literal
 import pyarrow as pa
 import xxhash
 
-from filters import decontamination, hashing, language, minhash, textstats
+from filters import decontamination, hashing, language, minhash, pii, public_suffix, textstats
 from filters.decontamination import NgramIndex
 from filters.language import LanguageParams
 from filters.minhash import MinHashParams
+from filters.pii import PiiParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,18 @@ def decontamination_editor(
         compute,
         in_view,
     )
+
+
+def pii_group() -> SignalGroup:
+    settings = {"public_suffixes": public_suffix.LIST_VERSION}
+    return SignalGroup("pii", pii.VERSION, settings, pii.SCHEMA, pii.compute)
+
+
+def pii_editor(params: PiiParams) -> Editor:
+    """Masks personal data; its signals are those of `pii_group`."""
+    settings = {**asdict(params), "public_suffixes": public_suffix.LIST_VERSION}
+    compute = partial(pii.compute_with_edits, params=params)
+    return Editor("pii", pii.VERSION, settings, pii.SCHEMA, compute)
 
 
 @cache

@@ -9,7 +9,8 @@ A document breaks a rule when its value is below `min`, above `max`, not a numbe
 list; it is dropped for the first rule that it breaks. A signal is a stored column or a ratio of two
 (gopher.py, fineweb.py). No text is read: 20 rules take about 0.1 us a document.
 
-A recipe file has `include` (recipes by name or path, put first), `editors` and `rules`.
+A recipe file has `include` (recipes by name or path, put first), `editors` and `rules`. An editor
+is a name, or a name with settings: `pii: {mask: [email, phone]}`.
 """
 
 from __future__ import annotations
@@ -25,10 +26,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from filters import c4, fineweb, gopher
-from filters.groups import Editor
+from filters.groups import Editor, pii_editor
+from filters.pii import PiiParams
 
 RATIOS = {ratio.name: ratio for ratio in (*gopher.RATIOS, *fineweb.RATIOS)}
 _IN = AliasChoices("in", "in_")  # `in` is a keyword of Python
@@ -95,7 +105,7 @@ class _RecipeFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     include: list[str] = []
-    editors: list[str] = []
+    editors: list[str | dict[str, dict[str, Any]]] = []
     rules: list[Rule] = []
 
 
@@ -112,14 +122,18 @@ def load_recipe(name: str) -> Recipe:
 def combine_recipes(recipes: Iterable[Recipe]) -> Recipe:
     """One recipe after the other; what they share counts once.
 
-    Raises RecipeError when two different rules give the same reason.
+    Raises RecipeError when two different rules give the same reason, or an editor has two settings.
     """
     recipes = list(recipes)
     editors: dict[str, Editor] = {}
     rules: dict[str, Rule] = {}
     for recipe in recipes:
         for editor in recipe.editors:
-            editors.setdefault(editor.name, editor)
+            if editors.setdefault(editor.name, editor).settings != editor.settings:
+                raise RecipeError(
+                    f"recipe {recipe.name!r} has the editor {editor.name!r} with other settings "
+                    "than a recipe before it; name it in one of them only"
+                )
         for rule in recipe.rules:
             if rules.setdefault(rule.reason, rule) != rule:
                 raise RecipeError(
@@ -225,7 +239,7 @@ def _load(name: str, including: tuple[str, ...]) -> Recipe:
         _load(str(path.parent / other) if other.endswith(".yaml") else other, (*including, name))
         for other in content.include
     ]
-    editors = tuple(_editor(name, editor) for editor in content.editors)
+    editors = tuple(editor for entry in content.editors for editor in _editors(name, entry))
     combined = combine_recipes([*included, Recipe(name, editors, tuple(content.rules))])
     return combined._replace(name=path.stem)
 
@@ -257,14 +271,32 @@ def _parse(name: str, path: Path) -> _RecipeFile:
         raise RecipeError(f"recipe {name!r}: {where}: {first['msg']}") from error
 
 
-def _editor(recipe: str, name: str) -> Editor:
-    if name not in c4.VARIANTS:
-        raise RecipeError(
-            f"recipe {recipe!r}: unknown editor {name!r}{_nearest(name, c4.VARIANTS)}"
-        )
+def _editors(recipe: str, entry: str | dict[str, dict[str, Any]]) -> list[Editor]:
+    named = {entry: {}} if isinstance(entry, str) else entry
+    return [_editor(recipe, name, settings) for name, settings in named.items()]
+
+
+def _editor(recipe: str, name: str, settings: dict[str, Any]) -> Editor:
+    known = [*c4.VARIANTS, "pii"]
+    if name not in known:
+        raise RecipeError(f"recipe {recipe!r}: unknown editor {name!r}{_nearest(name, known)}")
+    if name == "pii":
+        return pii_editor(_pii_params(recipe, settings))
+    if settings:
+        raise RecipeError(f"recipe {recipe!r}: the editor {name!r} has no settings")
     params = c4.VARIANTS[name]
     compute = partial(c4.compute_with_edits, params=params)
     return Editor(name, c4.VERSION, params._asdict(), c4.schema(params), compute)
+
+
+def _pii_params(recipe: str, settings: dict[str, Any]) -> PiiParams:
+    try:
+        return TypeAdapter(PiiParams).validate_python(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in ("pii", *first["loc"]))
+        message = first["msg"].removeprefix("Value error, ")
+        raise RecipeError(f"recipe {recipe!r}: {where}: {message}") from error
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

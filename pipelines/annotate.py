@@ -27,7 +27,7 @@ from filters.language import LanguageParams
 from filters.minhash import MinHashParams
 from pipelines import evaluations
 from pipelines.config import CorpusConfig, DedupConfig
-from pipelines.recipes import source_recipe
+from pipelines.recipes import source_recipe, source_rules
 from pipelines.stages import Slice, Task, require, run_tasks
 from storage import commit, tables
 from storage.commit import PartMarker, WrittenObject
@@ -97,7 +97,8 @@ class SourceAnnotations:
 
 
 def source_annotations(config: CorpusConfig, source: str) -> SourceAnnotations:
-    """What a source needs: text and language always, editors by its recipes, hashes by dedup."""
+    """What a source needs: text and language always, editors by its recipes, hashes by dedup, and
+    what its rules read."""
     language, dedup = config.annotate.language, config.dedup
     chosen = [
         groups.text_group(),
@@ -109,7 +110,19 @@ def source_annotations(config: CorpusConfig, source: str) -> SourceAnnotations:
     editors = [*source_recipe(config, source).editors]
     if config.decontamination.evaluations:
         editors.append(evaluations.editor(config, source))
+    chosen += _optional_groups(config, source, {editor.name for editor in editors})
     return SourceAnnotations(tuple(editors), tuple(chosen))
+
+
+def _optional_groups(config: CorpusConfig, source: str, editors: set[str]) -> list[SignalGroup]:
+    """Groups that are computed where a rule reads them, or where they are asked for."""
+    read = {column for rule in source_rules(config, source) for column in rule.columns}
+    asked = {"pii"} if config.annotate.pii else set()
+    return [
+        group
+        for group in (groups.pii_group(),)
+        if group.name not in editors and (group.name in asked or read & set(group.schema.names))
+    ]
 
 
 def minhash_params(dedup: DedupConfig) -> MinHashParams:

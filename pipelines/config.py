@@ -86,6 +86,8 @@ class LanguageConfig(Settings):
 
 class AnnotateConfig(Settings):
     language: LanguageConfig = LanguageConfig()
+    pii: bool = False
+    """Count personal data also where no rule or editor asks for it."""
 
 
 class SelectConfig(Settings):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from filters.pii import MASKS
 from filters.rules import RATIOS, Rule, evaluate
 from pipelines.annotate import signals_stage, source_annotations
 from pipelines.config import CorpusConfig
@@ -31,7 +32,12 @@ DOCUMENT_COLUMNS = ["doc_id", "record", "url", "title", "license", "text"]
 HASH_GROUPS = ("hash", "minhash")
 """Signals that say nothing to a reader."""
 
+MAX_UTF8_BYTES = 4
+"""Of a character."""
+
 Row = dict[str, Any]
+Span = tuple[int, int, str]
+"""Start and end in bytes, and the reason of an edit."""
 
 
 class Piece(NamedTuple):
@@ -123,13 +129,15 @@ def _show(config: CorpusConfig, part: str, row: int) -> Shown:
     document = read_row(config.path("documents", f"{part}.parquet"), row, DOCUMENT_COLUMNS)
     text = document.pop("text")
     data = text.encode()
-    spans = [
-        span
+    spans = {
+        editor: list(_spans(config.path(f"edits/{editor}", f"{part}.parquet"), row))
         for editor in view_editors(config, part.partition("/")[0])
-        for span in _spans(config.path(f"edits/{editor}", f"{part}.parquet"), row)
-    ]
-    pieces = list(shortened(cut_pieces(data, spans), MAX_CHARS))
+    }
+    masks = spans.pop("pii", [])
+    others = [span for found in spans.values() for span in found]
+    pieces = list(shortened(cut_pieces(data, [*masks, *around(others, masks)]), MAX_CHARS))
     is_shortened = sum(len(piece.text) for piece in pieces) < len(text)
+    pieces = [Piece(MASKS.get(piece.mark, piece.text), piece.mark) for piece in pieces]
     return Shown(**document, num_bytes=len(data), pieces=pieces, is_shortened=is_shortened)
 
 
@@ -146,15 +154,28 @@ def read_row(path: str, row: int, columns: list[str]) -> Row:
     raise AssertionError(f"{path} has no row {row}: it is not aligned with its documents")
 
 
-def _spans(path: str, row: int) -> Iterator[tuple[int, int, str]]:
-    """(start, end, reason) of the edits of one row."""
+def _spans(path: str, row: int) -> Iterator[Span]:
+    """(start, end, reason) of the edits of one row, as far as the page can show them."""
     for batch in tables.iter_batches(path, ["row", "start", "end", "reason"], 1 << 16):
         here = batch.filter(pa.array(batch["row"].to_numpy() == row))
         for span in here.to_pylist():
-            yield span["start"], span["end"], span["reason"]
+            if span["start"] < MAX_UTF8_BYTES * MAX_CHARS:
+                yield span["start"], span["end"], span["reason"]
 
 
-def cut_pieces(text: bytes, spans: Sequence[tuple[int, int, str]]) -> Iterator[Piece]:
+def around(spans: Sequence[Span], masks: Sequence[Span]) -> Iterator[Span]:
+    """What of `spans` no mask covers: personal data is not shown within a line that is cut, too."""
+    for start, end, reason in spans:
+        for mask_start, mask_end, _ in masks:
+            if mask_start < end and mask_end > start:
+                if start < mask_start:
+                    yield start, mask_start, reason
+                start = mask_end
+        if start < end:
+            yield start, end, reason
+
+
+def cut_pieces(text: bytes, spans: Sequence[Span]) -> Iterator[Piece]:
     """The text in order; what a span covers carries its reason, of overlapping ones the first's."""
     done = 0
     for start, end, reason in sorted(spans):
