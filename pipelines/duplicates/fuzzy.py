@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from pipelines.config import CorpusConfig
 from pipelines.duplicates import (
     band_shuffle,
+    closure,
     competing,
     decisions,
     exact,
@@ -42,7 +44,7 @@ from storage.commit import PartMarker
 STAGE = "decisions/fuzzy"
 SUMMARY, ALL = "dedup", "all"
 """Stage and part of the marker with the counts over all parts."""
-VERSION = 2
+VERSION = 3
 NEAR_DUPLICATE, NEAR_VALIDATION = "near_duplicate", "near_validation"
 BYTES_PER_PAIR = 64
 """Peak memory while the pairs of a range are ranked and sorted."""
@@ -64,8 +66,7 @@ def run(config: CorpusConfig, parts: Sequence[Part], generation: Generation) -> 
     place = replace(place, num_standing=ranking.num_standing)
     if not decisions.is_finished(config, pair_steps.STAGE, parts, recipe):
         write_ranks(place, parts, ranking)
-        band_shuffle.run_passes(config, place, parts, len(ranking.doc_ids))
-        pair_steps.run(config, place, parts, keeps_known=generation.is_append)
+        find_pairs(config, place, parts, ranking, keeps_known=generation.is_append)
     links = _standing_links(parts, ranking, generation)
     resolution = resolve(len(ranking.doc_ids), ranked_pairs(config, parts, ranking), links)
     copies = count_copies(config, parts, ranking, resolution, generation)
@@ -79,6 +80,25 @@ def run(config: CorpusConfig, parts: Sequence[Part], generation: Generation) -> 
     seconds = {"fuzzy": time.monotonic() - started}
     commit.write_marker(config.output, PartMarker(SUMMARY, ALL, recipe, [], counts, seconds))
     place.remove()
+
+
+def find_pairs(
+    config: CorpusConfig,
+    place: Workplace,
+    parts: Sequence[Part],
+    ranking: Ranking,
+    *,
+    keeps_known: bool,
+) -> None:
+    """Writes `pairs/`: candidates by LSH, and those that only a second look finds."""
+    num_docs = len(ranking.doc_ids)
+    band_shuffle.run_passes(config, place, parts, num_docs)
+    pair_steps.run(config, place, parts, pair_steps.FIRST_LOOK, keeps_known=False)
+    first_look = config.model_copy(update={"output": place.work})
+    read_pairs = partial(ranked_pairs, first_look, parts, ranking)
+    resolution = resolve(num_docs, read_pairs())
+    closure.write_candidates(place, ranking, resolution, read_pairs)
+    pair_steps.run(config, place, parts, pair_steps.SECOND_LOOK, keeps_known=keeps_known)
 
 
 class _RankKeys(NamedTuple):

@@ -19,14 +19,14 @@ similarity where one is asked for, and an estimate at the same threshold.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.config import CorpusConfig
-from pipelines.duplicates import band_shuffle, hot_buckets
+from pipelines.duplicates import band_shuffle, closure, hot_buckets
 from pipelines.duplicates.candidates import PAIR, unique_pairs
 from pipelines.duplicates.competing import MINHASH, Part, stage_markers
 from pipelines.duplicates.features import Features, read_shingles, read_signatures
@@ -55,6 +55,8 @@ from storage.commit import PartMarker, WrittenObject
 from storage.tables import PAIRS
 
 STAGE = "pairs"
+FIRST_LOOK, SECOND_LOOK = "-first-look", ""
+"""What follows the recipe id in the markers of each; `pairs/` of the corpus has the second's."""
 MERGED, SIGNATURES, ESTIMATED, SHINGLES = "merged", "signatures", "estimated", "shingles"
 REQUESTS = "requests"
 SIMILARITIES = {"jaccard": exact_jaccard, "containment": exact_containment}
@@ -89,7 +91,15 @@ class Verifier:
         return self.similarity == "jaccard"
 
     def known_pairs(self, part: str) -> KnownPairs:
-        path = objects.join(self.place.output, STAGE, f"{part}.parquet")
+        """Results of an earlier run."""
+        return self._read_pairs(self.place.output, part)
+
+    def results(self, part: str) -> list[KnownPairs]:
+        """Those of an earlier run, and of the first look of this one."""
+        return [self._read_pairs(folder, part) for folder in (self.place.output, self.place.work)]
+
+    def _read_pairs(self, folder: str, part: str) -> KnownPairs:
+        path = objects.join(folder, STAGE, f"{part}.parquet")
         return KnownPairs.read(path, self.recipes, METHODS[self.similarity][1:])
 
     def view(self, part_a: Part, part_b: Part) -> str:
@@ -102,30 +112,42 @@ class Verifier:
 
 
 def run(
-    config: CorpusConfig, place: Workplace, parts: Sequence[Part], *, keeps_known: bool
+    config: CorpusConfig,
+    place: Workplace,
+    parts: Sequence[Part],
+    look: str,
+    *,
+    keeps_known: bool,
 ) -> None:
-    """Verifies the candidates that `band_shuffle` left in the workplace; writes `pairs/`.
+    """Verifies the candidates that the workplace holds.
+
+    The first look, at those of LSH, leaves `pairs/` in the workplace. The second takes its results
+    over, adds the candidates of `closure`, and writes `pairs/` of the corpus.
 
     With `keeps_known`, good results of earlier runs stay in the tables though nothing asks for
     them now; else the tables hold the pairs of this run alone.
     """
+    place = replace(place, recipe_id=f"{place.recipe_id}{look}")
     verifier = _verifier(config, place, parts, keeps_known)
     temporary = config.model_copy(update={"output": place.work})
 
     def step(stage: str, work: Work, pieces: Mapping[int, list[Piece]]) -> None:
         tasks = [_task(part, place.recipe_id, stage, pieces) for part in parts]
-        run_step(config if stage == STAGE else temporary, stage, tasks, work)
+        final = stage == STAGE and look == SECOND_LOOK
+        run_step(config if final else temporary, stage, tasks, work)
 
     def sent(*stages: str) -> dict[int, list[Piece]]:
         addresses = {part.name: part.address for part in parts}
         markers = [marker for stage in stages for marker in commit.read_markers(place.work, stage)]
         return pieces_by_target(place.work, markers, addresses)
 
-    step(MERGED, Merge(verifier), sent(band_shuffle.STAGE, hot_buckets.STAGE))
+    later = [closure.STAGE] if look == SECOND_LOOK else []
+    step(MERGED, Merge(verifier), sent(band_shuffle.STAGE, hot_buckets.STAGE, *later))
     step(SIGNATURES, Send(verifier, SIGNATURES), sent(MERGED))
     step(ESTIMATED, Estimate(verifier), sent(SIGNATURES))
     step(SHINGLES, Send(verifier, SHINGLES), sent(ESTIMATED))
-    step(STAGE, WritePairs(verifier), sent(SHINGLES))
+    folder = place.work if look == FIRST_LOOK else place.output
+    step(STAGE, WritePairs(verifier, folder), sent(SHINGLES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +161,9 @@ class Merge:
         pairs = unique_pairs(np.concatenate([np.empty(0, PAIR), *found]))
         verdicts = np.zeros(len(pairs), VERDICT)
         verdicts["a"], verdicts["b"] = pairs["a"], pairs["b"]
-        known = self.verifier.known_pairs(task.part)
-        if known.threshold == self.verifier.threshold:
-            _adopt(verdicts, np.arange(len(pairs)), known)
+        for known in self.verifier.results(task.part):
+            if known.threshold == self.verifier.threshold:
+                _adopt(verdicts, np.arange(len(pairs)), known)
         ask = self.verifier.uses_signatures
         yield _write_verdicts(self.verifier, MERGED, task, verdicts, ask)
 
@@ -162,7 +184,8 @@ class Estimate:
             verdicts["jaccard"][rows[far]] = estimates[far]
             verdicts["method"][rows[far]] = BY_ESTIMATE
             rows = rows[~far]
-        _adopt(verdicts, rows, verifier.known_pairs(task.part).only_exact())
+        for known in verifier.results(task.part):
+            _adopt(verdicts, rows, known.only_exact())
         yield _write_verdicts(verifier, ESTIMATED, task, verdicts)
 
 
@@ -171,6 +194,8 @@ class WritePairs:
     """Shingle sets decide the rest; the table of a part, complete and sorted."""
 
     verifier: Verifier
+    folder: str
+    """Where `pairs/` goes."""
 
     def __call__(self, task: Task) -> Iterator[PartMarker]:
         verifier = self.verifier
@@ -182,7 +207,7 @@ class WritePairs:
         if verifier.keeps_known:
             verdicts = _with_known(verdicts, verifier, task.part)
         metadata = metadata_of(verdicts, verifier.threshold, verifier.recipes)
-        path = objects.join(verifier.place.output, STAGE, f"{task.part}.parquet")
+        path = objects.join(self.folder, STAGE, f"{task.part}.parquet")
         table = _pairs_table(verifier, verifier.parts[task.payload["address"]], verdicts)
         stats = tables.write_table(path, table, PAIRS, metadata)
         written = WrittenObject.of_table(STAGE, task.part, stats)
