@@ -104,6 +104,20 @@ def select(
     select.run(_corpus(context, corpus, values, sample), _slice(only))
 
 
+@app.command()
+def tune(
+    context: typer.Context,
+    corpus: CorpusFile,
+    rule: Annotated[str, typer.Option(help="Reason or signal of a rule; none: all rules.")] = "",
+    values: SetValues = None,
+    sample: Sample = None,
+) -> None:
+    """What each rule drops, and what other thresholds would keep; nothing is written."""
+    from pipelines import tune
+
+    print(tune.run(_corpus(context, corpus, values, sample), rule))
+
+
 @app.command(context_settings=BEAM)
 def decontaminate(
     context: typer.Context,

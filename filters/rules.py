@@ -187,6 +187,17 @@ def evaluate(rules: Sequence[Rule], signals: pa.Table | pa.RecordBatch) -> Decis
     return Decisions(pa.array(codes != 0), reasons.take(pa.array(codes)), marginal)
 
 
+def breaks(rule: Rule, signals: pa.Table | pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    """Which rows break one rule."""
+    check_signals([rule], signals.schema.names)
+    return _breaks(rule, _Columns(signals))
+
+
+def numbers(name: str, signals: pa.Table | pa.RecordBatch) -> npt.NDArray:
+    """The values of a stored signal or a ratio."""
+    return _Columns(signals).numbers(name)
+
+
 class _Columns:
     """The columns of a chunk of rows as numpy arrays, each converted once."""
 

@@ -65,7 +65,7 @@ class SelectPart:
     def __call__(self, task: Task) -> Iterator[PartMarker]:
         config, part = self.config, task.part
         documents = tables.read_table(config.path("documents", f"{part}.parquet"), ["doc_id"])
-        decided = decide(config, part, task.payload["groups"], len(documents))
+        decided = decide(config, part, len(documents))
         columns = [documents["doc_id"].combine_chunks(), decided.drop, decided.reason]
         decisions = pa.table(columns, schema=DECISION)
         stats = tables.write_table(config.path(STAGE, f"{part}.parquet"), decisions, DECISION)
@@ -78,23 +78,28 @@ class SelectPart:
         )
 
 
-def decide(config: CorpusConfig, part: str, groups: list[str], num_rows: int) -> Decisions:
-    """The rules of the part's source on its signals, read from `groups`."""
+def decide(config: CorpusConfig, part: str, num_rows: int) -> Decisions:
+    """The rules of the part's source on its signals."""
     source = part.split("/")[0]
     rules = source_rules(config, source)
     if not rules:
         kept = pa.nulls(num_rows, pa.bool_()).fill_null(False)
         return Decisions(kept, pa.nulls(num_rows, pa.string()).fill_null(""), {})
+    return evaluate(rules, read_signals(config, part, rules))
+
+
+def read_signals(config: CorpusConfig, part: str, rules: list[Rule]) -> pa.Table:
+    """The columns that `rules` read, of all documents of a part."""
     columns = _columns_of(rules)
     arrays: dict[str, pa.ChunkedArray] = {}
-    annotations = source_annotations(config, source)
+    annotations = source_annotations(config, part.partition("/")[0])
     for group in (*annotations.editors, *annotations.signal_groups):
-        if group.name in groups:
-            wanted = [name for name in group.schema.names if name in columns]
+        wanted = [name for name in group.schema.names if name in columns]
+        if wanted:
             path = config.path(signals_stage(group.name), f"{part}.parquet")
             table = tables.read_table(path, wanted)
             arrays |= {name: table[name] for name in wanted}
-    return evaluate(rules, pa.table(arrays))
+    return pa.table(arrays)
 
 
 def _plan_part(
@@ -111,7 +116,7 @@ def _plan_part(
         inputs.append(marker.object(signals_stage(group)).digest)
     settings = [rule.model_dump(mode="json") for rule in source_rules(config, _source(part))]
     recipe = commit.recipe_id(STAGE, VERSION, settings, inputs)
-    return Task(part.part, recipe, part.object("documents").rows, {"groups": groups})
+    return Task(part.part, recipe, part.object("documents").rows)
 
 
 def groups_read(config: CorpusConfig, source: str) -> list[str]:

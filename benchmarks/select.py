@@ -1,0 +1,112 @@
+"""Rules over stored signals: documents per second and core of the evaluation and of the stage.
+
+    python -m benchmarks.select
+
+Signals are those of random documents, as the `text` and `language` groups store them, in parts of
+the given size. `evaluate` is filters.rules.evaluate on columns in memory; `stage` is all that
+`tilth select` does for a part: it reads the columns that rules name from Parquet, and writes the
+table of decisions. CPU seconds of the process, all threads, median of the repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.minhash import cpu_seconds
+from filters import language, textstats
+from filters.rules import evaluate
+from pipelines import select
+from pipelines.annotate import signals_stage
+from pipelines.config import CorpusConfig
+from pipelines.recipes import source_rules
+from pipelines.stages import Task
+from storage import tables
+from storage.addresses import doc_ids
+
+RECIPES = (["gopher-quality"], ["gopher-repetition"], ["gopher"])
+PART = "web/0000000-0000"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="select: documents per second and core")
+    parser.add_argument("--documents", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    pa.set_cpu_count(1)
+    signals = random_signals(options.documents)
+    print(f"{options.documents:,} documents in one part\n")
+    print("| recipes | rules | dropped | evaluate, documents/s | stage, documents/s |")
+    print("|---|--:|--:|--:|--:|")
+    for recipe in RECIPES:
+        with tempfile.TemporaryDirectory() as folder:
+            print(row(folder, recipe, signals, options.repeats))
+
+
+def random_signals(num_documents: int) -> pa.Table:
+    """Counts as of documents of 300 words; one in four breaks a rule of most recipes."""
+    rng = np.random.default_rng(0)
+    words = rng.lognormal(5.7, 0.8, num_documents).astype(np.int64) + 1
+    arrays = {}
+    for field in textstats.SCHEMA:
+        share = rng.choice([0.0, 0.01, 0.05, 0.9], num_documents, p=[0.7, 0.2, 0.08, 0.02])
+        arrays[field.name] = pa.array((words * share).astype(np.int64)).cast(field.type)
+    arrays |= {
+        name: pa.array(values.astype(np.int64)).cast(textstats.SCHEMA.field(name).type)
+        for name, values in (
+            ("num_words", words),
+            ("num_nonsymbol_words", words),
+            ("num_alpha_words", words * 0.95),
+            ("num_distinct_stop_words", np.minimum(words // 20, 8)),
+            ("num_chars", words * 6.0),
+            ("nonsymbol_word_chars", words * 4.7),
+        )
+        if name in arrays
+    }
+    languages = np.array(["en", "de", "fr", "und"])[rng.integers(0, 4, num_documents)]
+    arrays["language"] = pa.array(languages)
+    arrays["language_score"] = pa.array(rng.random(num_documents, np.float32).round(4))
+    return pa.table(arrays)
+
+
+def row(folder: str, recipe: list[str], signals: pa.Table, repeats: int) -> str:
+    config = CorpusConfig.model_validate(
+        {
+            "name": "rules",
+            "output": folder,
+            "sources": [{"name": "web", "format": "jsonl", "paths": "x", "recipe": recipe}],
+            "select": {"languages": ["en", "de"], "min_language_score": 0.3},
+        }
+    )
+    rules = source_rules(config, "web")
+    num_documents = signals.num_rows
+    for group, schema in (("text", textstats.SCHEMA), ("language", language.SCHEMA)):
+        path = config.path(signals_stage(group), f"{PART}.parquet")
+        tables.write_table(path, signals.select(schema.names).cast(schema), schema)
+    tables.write_table(
+        config.path("documents", f"{PART}.parquet"),
+        pa.table({"doc_id": doc_ids(0, 0, 0, num_documents)}),
+        pa.schema([("doc_id", pa.uint64())]),
+    )
+    stage = select.SelectPart(config)
+    evaluated = evaluate(rules, signals)
+    dropped = np.count_nonzero(evaluated.drop)
+    rates = []
+    for step in (
+        lambda: evaluate(rules, signals),
+        lambda: list(stage(Task(PART, "", num_documents))),
+    ):
+        step()
+        rates.append(num_documents / statistics.median(cpu_seconds(step, repeats)))
+    shown = " | ".join(f"{rate / 1e6:.1f} M" for rate in rates)
+    return f"| {'+'.join(recipe)} | {len(rules)} | {dropped / num_documents:.2f} | {shown} |"
+
+
+if __name__ == "__main__":
+    main()
