@@ -73,13 +73,13 @@ def main() -> None:
 
 
 def write_large_warc(path: Path, num_bytes: int) -> None:
-    """Different pages up to 32 MB, repeated until the file has `num_bytes`."""
+    """Different pages up to 32 MB, repeated until the file has at least `num_bytes`."""
     pages = example_pages(EXAMPLE / "data/web/debian.warc.gz")
     html_bytes = int(min(num_bytes, DIFFERENT_BYTES) * HTML_PER_BYTE)
     write_warc(path, pages, html_bytes, seed=1)
     once = path.read_bytes()
     with path.open("ab") as file:
-        while file.tell() + len(once) <= num_bytes:
+        while file.tell() < num_bytes:
             file.write(once)
 
 
