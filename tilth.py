@@ -138,11 +138,22 @@ def dedup(
     corpus: CorpusFile,
     values: SetValues = None,
     sample: Sample = None,
+    audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit", help="Then plant near-duplicates in a rehearsal: recall, precision."
+        ),
+    ] = False,
 ) -> None:
     """Exact and near-duplicates, verified; then the final decisions."""
     from pipelines import dedup
 
-    dedup.run(_corpus(context, corpus, values, sample))
+    config = _corpus(context, corpus, values, sample)
+    dedup.run(config)
+    if audit:
+        from pipelines.duplicates import audit as dedup_audit
+
+        print(dedup_audit.run(config).table())
 
 
 @app.command(context_settings=BEAM)
