@@ -10,7 +10,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(VENV)/bin/pip install --quiet -c constraints.txt --editable ".[test,lint]"
 	touch $@
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test boundscheck lint clean
 
 install: $(VENV)/installed  ## Make .venv from the constraints file
 
@@ -19,6 +19,9 @@ demo: install  ## Curate the example corpus, train on it, say where to look
 
 test: install  ## The whole test suite
 	$(VENV)/bin/pytest -n 2 $(PYTEST_FLAGS)
+
+boundscheck: install  ## The kernels' tests with every read of an array checked
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/.numba_boundscheck $(VENV)/bin/pytest -n 2 tests/filters
 
 lint: install  ## Style and types
 	$(VENV)/bin/ruff check .

@@ -24,6 +24,8 @@ CASE_BITS = _ONES * np.uint64(0x20)
 _FROM_A = _ONES * np.uint64(0x80 - 0x61)
 _ABOVE_Z = _ONES * np.uint64(0x7F - 0x7A)
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+# Sizes are far from text, so that a NUL at the end makes a difference.
+_SIZE_MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
 
 
 @intrinsic  # pyright: ignore[reportArgumentType]
@@ -85,7 +87,7 @@ def plain_bytes(word):
 @inlined
 def hash_bytes(data, start, end):
     """A 64-bit hash of data[start:end], start < end: one multiplication for eight bytes."""
-    value = np.uint64(end - start)
+    value = np.uint64(end - start) * _SIZE_MULTIPLIER
     for i in range(start, end, 8):
         value = (value ^ load_word(data, i, end)) * _MULTIPLIER
         value ^= value >> np.uint64(29)
@@ -94,7 +96,7 @@ def hash_bytes(data, start, end):
 
 def hash_of(data: bytes) -> int:
     """`hash_bytes` of all of `data`, in Python."""
-    value = len(data)
+    value = len(data) * int(_SIZE_MULTIPLIER) % 2**64
     for i in range(0, len(data), 8):
         value = (value ^ int.from_bytes(data[i : i + 8], "little")) * int(_MULTIPLIER) % 2**64
         value ^= value >> 29
@@ -109,29 +111,6 @@ def bytes_equal_to(word, byte):
 
 
 @inlined
-def count_chars(data, start, stop):
-    """The number of characters of UTF-8: of bytes that continue none."""
-    continuing = np.uint64(0)
-    for i in range(start, stop, 8):
-        word = load_word(data, i, stop)
-        highs = (word & ~(word << np.uint64(1)) & _HIGH_BITS) >> np.uint64(7)
-        continuing += (highs * _ONES) >> np.uint64(56)
-    return stop - start - np.int64(continuing)
-
-
-@inlined
-def is_plain(data, start, stop):
-    """Whether all bytes are ASCII from the space on: no controls, nothing to decode."""
-    for i in range(start, stop, 8):
-        word = load_word(data, i, stop)
-        if i + 8 > stop:
-            word |= CASE_BITS << np.uint64(8 * (stop - i))
-        if (word | ~((word & _LOW_BITS) + _FROM_SPACE)) & _HIGH_BITS:
-            return False
-    return True
-
-
-@inlined
 def are_letters(data, start, stop):
     """Whether all bytes are ASCII letters."""
     for i in range(start, stop, 8):
@@ -143,14 +122,3 @@ def are_letters(data, start, stop):
         if others & _HIGH_BITS:
             return False
     return True
-
-
-@inlined
-def byte_from(data, i, stop, byte):
-    """The first such byte from i on, or `stop`."""
-    while i < stop:
-        found = bytes_equal_to(load_word(data, i, stop), byte)
-        if found:
-            return min(stop, i + lowest_byte(found))
-        i += 8
-    return stop

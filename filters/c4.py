@@ -32,10 +32,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from filters import bits, c4_lines, contractions, lines, segment, strings, unicode, utf8
+from filters import (
+    bits,
+    blocks,
+    c4_lines,
+    chunk_table,
+    chunks,
+    contractions,
+    lines,
+    segment,
+    unicode,
+    utf8,
+)
 from filters.c4_lines import (
+    COLUMNS,
     END,
-    LINE_COLUMNS,
     NEWLINE,
     REASON,
     REASONS,
@@ -45,25 +56,13 @@ from filters.c4_lines import (
     clean_page,
     new_spans,
 )
+from filters.chunk_table import fit_cache, new_chunk_table
 from filters.columns import text_bytes
 from filters.kernels import sources_digest
-from filters.lines import count_lines
 from filters.segment import new_chunk
-from filters.strings import fit_cache, new_strings
 
 VERSION = 1
 MAX_WORD_CHARS = 1000
-VIEW_COLUMNS = {
-    "num_chars": lines.NUM_CHARS,
-    "num_newlines": lines.NUM_NEWLINES,
-    "num_nonblank_lines": lines.NUM_NONBLANK_LINES,
-    "num_terminal_lines": lines.NUM_TERMINAL_LINES,
-    "num_short_lines": lines.NUM_SHORT_LINES,
-    "duplicate_nonblank_line_chars": lines.DUPLICATE_NONBLANK_LINE_CHARS,
-}
-_VIEW_INDICES = np.array(list(VIEW_COLUMNS.values()), np.int64)
-_COLUMNS = (*LINE_COLUMNS, *VIEW_COLUMNS)
-
 EDITS = pa.schema(
     [
         ("row", pa.uint32()),
@@ -98,7 +97,7 @@ VARIANTS = {
 
 def schema(params: C4Params) -> pa.Schema:
     """int64 columns, each with the variant's name in front."""
-    return pa.schema([(f"{params.name}_{column}", pa.int64()) for column in _COLUMNS])
+    return pa.schema([(f"{params.name}_{column}", pa.int64()) for column in COLUMNS])
 
 
 def compute_with_edits(batch: pa.RecordBatch, params: C4Params) -> tuple[pa.RecordBatch, pa.Table]:
@@ -108,11 +107,11 @@ def compute_with_edits(batch: pa.RecordBatch, params: C4Params) -> tuple[pa.Reco
     the row's text, sorted, without overlaps; `replacement` a newline or empty.
     """
     offsets, data = text_bytes(batch.column("text"))
-    counts = np.empty((len(_COLUMNS), batch.num_rows), np.int64)
-    view = np.empty(np.max(np.diff(offsets), initial=0), np.uint8)
-    left = view.view()
-    left.flags.writeable = False  # the type of `data`: kernels are compiled once for both
-    spans = _clean_pages(offsets, data, view, left, counts, *_line_rules(params))
+    counts = np.empty((len(COLUMNS), batch.num_rows), np.int64)
+    scratch = np.empty(np.max(np.diff(offsets), initial=0), np.uint8)
+    uncited = scratch.view()
+    uncited.flags.writeable = False  # the type of `data`: kernels are compiled once for both
+    spans = _clean_pages(offsets, data, scratch, uncited, counts, *_line_rules(params))
     arrays = [pa.array(column) for column in counts]
     return pa.RecordBatch.from_arrays(arrays, schema=schema(params)), _edits_table(spans)
 
@@ -149,8 +148,8 @@ def _compile(sources: str) -> Callable[..., npt.NDArray[np.int64]]:
     def clean_pages(
         offsets,
         data,
-        view,
-        left,
+        scratch,
+        uncited,
         counts,
         max_word_chars,
         min_words,
@@ -163,26 +162,40 @@ def _compile(sources: str) -> Callable[..., npt.NDArray[np.int64]]:
         line_rules = LineRules(
             max_word_chars, min_words, require_terminal, count_cited_words, end_marks
         )
-        table, chunk, spans = new_strings(), new_chunk(), new_spans()
-        num_line_columns = len(LINE_COLUMNS)
-        line_counts = np.empty(num_line_columns, np.int64)
-        view_counts = np.empty(len(lines.LINE_COLUMNS), np.int64)
+        table, chunk, spans = new_chunk_table(), new_chunk(), new_spans()
+        row_counts = np.empty(len(COLUMNS), np.int64)
         for row in range(offsets.size - 1):
-            page = data[offsets[row] : offsets[row + 1]]
-            table = fit_cache(table)
-            size, table, spans = clean_page(
-                page, row, line_rules, table, chunk, view, left, spans, line_counts
+            table, spans = clean_page(
+                data,
+                offsets[row],
+                offsets[row + 1],
+                row,
+                line_rules,
+                fit_cache(table),
+                chunk,
+                scratch,
+                uncited,
+                spans,
+                row_counts,
             )
-            count_lines(left, np.int64(0), size, view_counts)
-            for k in range(num_line_columns):
-                counts[k, row] = line_counts[k]
-            for k in range(_VIEW_INDICES.size):
-                counts[num_line_columns + k, row] = view_counts[_VIEW_INDICES[k]]
+            for k in range(row_counts.size):
+                counts[k, row] = row_counts[k]
         return spans.values[: spans.used[0]]
 
     return clean_pages
 
 
 _clean_pages = _compile(
-    sources_digest(bits, c4_lines, contractions, lines, segment, strings, unicode, utf8)
+    sources_digest(
+        bits,
+        blocks,
+        c4_lines,
+        chunk_table,
+        chunks,
+        contractions,
+        lines,
+        segment,
+        unicode,
+        utf8,
+    )
 )

@@ -26,21 +26,29 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from filters.bits import (
-    CASE_BITS,
-    are_letters,
+from filters.bits import hash_bytes
+from filters.blocks import (
+    BLOCK,
+    bits_before,
     byte_from,
-    bytes_equal_to,
-    hash_bytes,
-    load_word,
-    lowest_byte,
+    count_chars,
+    equal_to,
+    lowest_bit,
+    num_bits,
 )
+from filters.chunk_table import (
+    NUM_WORDS,
+    find_chunk,
+    grown,
+    has_room,
+    learn_chunk,
+)
+from filters.chunks import block_at, chunk_in, next_chunk, read_block, skip_space, skip_word
 from filters.kernels import inlined, leaf
-from filters.lines import next_break
+from filters.lines import SHORT_LINE_CHARS, has_slot, insert, new_hash_set, next_break, with_room
 from filters.segment import contraction
-from filters.strings import chunk_end, grown, has_room, skip_space, skip_word, string_of_chunk
-from filters.unicode import DECIMAL, SPACE
-from filters.utf8 import decode, flags_at, strip
+from filters.unicode import DECIMAL, SPACE, TERMINAL
+from filters.utf8 import decode, flags_at, previous, strip
 
 REASONS = (
     "long_word",
@@ -67,30 +75,51 @@ REASONS = (
 _KEPT = -1
 _NONE = len(REASONS)
 _NEWLINE, _BRACKET = ord("\n"), ord("[")
+_CASE = 0x20  # the bit by which lower case letters differ
 
-NUM_LINES, NUM_KEPT_LINES, NUM_CITATIONS, NUM_SENTENCES, NUM_WORDS = range(7, 12)
-LINE_COLUMNS = (
+(
+    NUM_LINES,
+    NUM_KEPT_LINES,
+    NUM_CITATIONS,
+    NUM_SENTENCES,
+    NUM_KEPT_WORDS,
+    NUM_CHARS,
+    NUM_NEWLINES,
+    NUM_NONBLANK_LINES,
+    NUM_TERMINAL_LINES,
+    NUM_SHORT_LINES,
+    DUPLICATE_NONBLANK_LINE_CHARS,
+) = range(7, 18)
+COLUMNS = (
     *(f"num_{reason}_lines" for reason in REASONS[:7]),
     "num_lines",
     "num_kept_lines",
     "num_citations",
     "num_sentences",
     "num_words",
+    "num_chars",
+    "num_newlines",
+    "num_nonblank_lines",
+    "num_terminal_lines",
+    "num_short_lines",
+    "duplicate_nonblank_line_chars",
 )
 
-_PHRASES = (  # a letter that is rare in English, and what it must stand in
-    (LOREM_IPSUM, "m", "lorem ipsum"),
+_PHRASES = (  # with letters that are rare together; where the last one stands is looked at closely
+    (LOREM_IPSUM, "ps", "lorem ipsum"),
     (JAVASCRIPT, "j", "javascript"),
-    (POLICY, "m", "terms of use"),
-    (POLICY, "v", "privacy policy"),
-    (POLICY, "k", "cookie policy"),
-    (POLICY, "k", "uses cookies"),
-    (POLICY, "k", "use of cookies"),
-    (POLICY, "k", "use cookies"),
+    (POLICY, "ms", "terms of use"),
+    (POLICY, "va", "privacy policy"),
+    (POLICY, "ok", "cookie policy"),
+    (POLICY, "ok", "uses cookies"),
+    (POLICY, "ok", "use of cookies"),
+    (POLICY, "ok", "use cookies"),
 )
-_PHRASE_LETTERS = np.array([ord(letter) for _, letter, _ in _PHRASES], np.uint8)
+_PHRASE_LETTERS = np.array([ord(rare[-1]) for _, rare, _ in _PHRASES], np.uint8)
 _PHRASE_REASONS = np.array([reason for reason, _, _ in _PHRASES], np.int64)
-_PHRASE_ANCHORS = np.array([text.index(letter) for _, letter, text in _PHRASES], np.int64)
+_PHRASE_ANCHORS = np.array(
+    [text.index(rare) + len(rare) - 1 for _, rare, text in _PHRASES], np.int64
+)
 _PHRASE_SIZES = np.array([len(text) for _, _, text in _PHRASES], np.int64)
 _PHRASE_BYTES = np.array([list(text.ljust(16).encode()) for _, _, text in _PHRASES], np.uint8)
 _CITED = np.array(
@@ -144,7 +173,7 @@ def _with_room(spans, num_spans):
     return Spans(spans.used, values)
 
 
-@leaf
+@inlined
 def _push(spans, row, start, end, newline, reason):
     """One more span, for which there is room."""
     n = spans.used[0]
@@ -156,72 +185,132 @@ def _push(spans, row, start, end, newline, reason):
     spans.used[0] = n + 1
 
 
-@numba.njit(nogil=True)
-def clean_page(page, row, line_rules, table, chunk, view, left, spans, out):
-    """Judge the lines of a page (uint8); set `out` to LINE_COLUMNS and view[:n] to what is left.
+class Progress(NamedTuple):
+    """How far a page is judged.
 
-    `left` is a read-only array of the same memory as `view`, which must have room for the page.
-    Returns n, the string table and the spans.
+    line: the next line's first byte; settled: data[origin:settled] is kept or in a span; cited:
+    whether the last line that stays is in `scratch`; word, last: its bytes whose words are not
+    counted yet; sentence_ended: before them; needed_spans: of the next line, if known.
+    """
+
+    line: int | np.int64
+    settled: int | np.int64
+    cited: bool
+    word: int | np.int64
+    last: int | np.int64
+    sentence_ended: int | np.int64
+    needed_spans: int | np.int64
+
+
+@numba.njit(nogil=True)
+def clean_page(data, origin, stop, row, line_rules, table, chunk, scratch, uncited, spans, out):
+    """Judge the lines of the page data[origin:stop] and set `out` to COLUMNS.
+
+    A line with citations is copied to `scratch`, without them; `uncited` is a read-only array of
+    the same memory, which must have room for the page. Returns the chunk table and the spans.
     """
     for column in range(out.size):
         out[column] = 0
-    size = line = settled = np.int64(0)  # page[:settled] is kept or in a span
-    while line < page.size:
-        end, after = next_break(page, line, page.size)
-        first, last = strip(page, line, end)
-        start = size + (size > 0)
-        stop = _copy_line(page, first, last, view, start)
-        fate = _judge(page, first, last, left, start, stop, line_rules)
-        num_cut = last - first - (stop - start)
-        spans = _with_room(spans, 2 + num_cut // 2)
+    seen = new_hash_set(64)
+    zero = np.int64(0)
+    progress = Progress(origin, origin, False, zero, zero, zero, np.int64(2))
+    while progress.line < stop or progress.word < progress.last:
+        if not has_room(table):
+            table = grown(table)
+        seen, spans = with_room(seen), _with_room(spans, progress.needed_spans)
+        progress = _clean_lines(
+            data, origin, stop, row, line_rules, table, chunk, scratch, uncited, seen, spans, out,
+            progress,
+        )  # fmt: skip
+    spans = _with_room(spans, 1)
+    if progress.settled < stop:
+        _push(spans, row, progress.settled - origin, stop - origin, False, WHITESPACE)
+    return table, spans
+
+
+@leaf
+def _clean_lines(
+    data, origin, stop, row, line_rules, table, chunk, scratch, uncited, seen, spans, out, progress
+):
+    """Judge lines as long as there is room; returns the progress."""
+    line, settled, cited, word, word_stop, ended, needed = progress
+    while True:
+        if word < word_stop:
+            left = uncited if cited else data
+            word, ended = _count_words(left, word, word_stop, ended, table, chunk, out)
+        if word < word_stop or line >= stop or not has_slot(seen):
+            break
+        end, after = next_break(data, line, stop)
+        first, last = strip(data, line, end)
+        cited = byte_from(data, first, last, _BRACKET) < last
+        left, left_start, left_stop = data, first, last
+        if cited:
+            left, left_start = uncited, np.int64(0)
+            left_stop = _copy_line(data, first, last, scratch)
+        num_cut = last - first - (left_stop - left_start)
+        needed = 2 + num_cut // 2
+        if spans.used[0] + needed > spans.values.shape[0]:
+            break
+        fate = _judge(data, first, last, left, left_start, left_stop, line_rules)
         if fate == _KEPT and num_cut:
-            first, last = _visible(page, first, last)
-            stop = _strip_in_place(view, left, start, stop)
-            fate = CITATION if first == last else _KEPT
+            first, last = _visible(data, first, last)
+            left_start, left_stop = strip(left, left_start, left_stop)
+            fate = np.int64(CITATION if first == last else _KEPT)
         out[NUM_LINES] += 1
+        line = after
         if fate == _KEPT:
-            out[NUM_KEPT_LINES] += 1
-            _join(page, settled, first, size > 0, row, spans)
+            _join(data, origin, settled, first, out[NUM_KEPT_LINES] > 0, row, spans)
             if num_cut:
-                _cut_citations(page, first, last, row, spans, out)
-            table = _count_words(left, start, stop, table, chunk, out)
-            if size:
-                view[size] = _NEWLINE
-            size, settled = stop, last
+                _cut_citations(data, origin, first, last, row, spans, out)
+            _count_line(left, left_start, left_stop, seen, out)
+            settled, word, word_stop, ended = last, left_start, left_stop, np.int64(0)
         else:
-            _push(spans, row, settled, end, False, fate)
+            _push(spans, row, settled - origin, end - origin, False, fate)
             settled = end
             if fate < CITATION:
                 out[fate] += 1
-        line = after
-    if settled < page.size:
-        _push(spans, row, settled, page.size, False, WHITESPACE)
-    return size, table, spans
+    return Progress(line, settled, cited, word, word_stop, ended, needed)
 
 
-@leaf
-def _join(page, settled, first, joins, row, spans):
+@inlined
+def _count_line(left, start, stop, seen, out):
+    """Count a line that stays, which is stripped and not empty, as lines.py does."""
+    chars = count_chars(left, start, stop)
+    out[NUM_NEWLINES] += out[NUM_KEPT_LINES] > 0
+    out[NUM_CHARS] += chars + (out[NUM_KEPT_LINES] > 0)
+    out[NUM_KEPT_LINES] += 1
+    out[NUM_SENTENCES] += 1
+    out[NUM_NONBLANK_LINES] += 1
+    out[NUM_SHORT_LINES] += chars <= SHORT_LINE_CHARS
+    if insert(seen, hash_bytes(left, start, stop)):
+        out[DUPLICATE_NONBLANK_LINE_CHARS] += chars
+    code_point, _ = decode(left, previous(left, stop, start), stop)
+    out[NUM_TERMINAL_LINES] += (flags_at(code_point) & TERMINAL) != 0
+
+
+@inlined
+def _join(data, origin, settled, first, joins, row, spans):
     """Leave one newline between two kept lines, and nothing before the first one."""
     if joins:
-        if first != settled + 1 or page[settled] != _NEWLINE:
-            _push(spans, row, settled, first, True, WHITESPACE)
+        if first != settled + 1 or data[settled] != _NEWLINE:
+            _push(spans, row, settled - origin, first - origin, True, WHITESPACE)
     elif first > settled:
-        _push(spans, row, settled, first, False, WHITESPACE)
+        _push(spans, row, settled - origin, first - origin, False, WHITESPACE)
 
 
 @leaf
-def _copy_line(page, first, last, view, start):
-    """Copy page[first:last] without citations to view[start:]; returns where it ends."""
-    i = first
+def _copy_line(data, first, last, scratch):
+    """Copy data[first:last] without citations to `scratch`; returns where it ends."""
+    i, size = first, np.int64(0)
     while i < last:
-        bracket = byte_from(page, i, last, _BRACKET)
-        cited = _citation(page, bracket, last) if bracket < last else 0
+        bracket = byte_from(data, i, last, _BRACKET)
+        cited = _citation(data, bracket, last) if bracket < last else 0
         end = bracket if cited else min(bracket + 1, last)
         for k in range(end - i):
-            view[start + k] = page[i + k]
-        start += end - i
+            scratch[size + k] = data[i + k]
+        size += end - i
         i = end + cited
-    return start
+    return size
 
 
 @leaf
@@ -272,26 +361,17 @@ def _visible(page, first, last):
 
 
 @leaf
-def _strip_in_place(view, left, start, stop):
-    """Strip view[start:stop] and move it to `start`; returns where it ends."""
-    first, last = strip(left, start, stop)
-    for k in range(last - first):
-        view[start + k] = view[first + k]
-    return start + last - first
-
-
-@leaf
-def _cut_citations(page, first, last, row, spans, out):
-    i = byte_from(page, first, last, _BRACKET)
+def _cut_citations(data, origin, first, last, row, spans, out):
+    i = byte_from(data, first, last, _BRACKET)
     while i < last:
-        cited = _citation(page, i, last)
+        cited = _citation(data, i, last)
         if cited:
-            _push(spans, row, i, i + cited, False, CITATION)
+            _push(spans, row, i - origin, i + cited - origin, False, CITATION)
             out[NUM_CITATIONS] += 1
-        i = byte_from(page, i + max(1, cited), last, _BRACKET)
+        i = byte_from(data, i + max(1, cited), last, _BRACKET)
 
 
-@leaf
+@inlined
 def _judge(page, first, last, left, start, stop, line_rules):
     """The first reason to cut the line page[first:last]; left[start:stop] has no citations."""
     if _has_long_word(page, first, last, line_rules.max_word_chars):
@@ -318,8 +398,19 @@ def _has_long_word(data, i, stop, max_chars):
     return num_chars > max_chars
 
 
-@leaf
+@inlined
 def _has_words(data, i, stop, at_least):
+    if i < stop:
+        block = read_block(data, i, stop)
+        starts = ~block.spaces & (block.spaces << np.uint64(1) | np.uint64(1))
+        before_leads = (block.leads & (~block.leads + np.uint64(1))) - np.uint64(1)
+        if num_bits(starts & before_leads) >= at_least:
+            return True
+    return _are_words(data, i, stop, at_least)
+
+
+@leaf
+def _are_words(data, i, stop, at_least):
     found = 0
     while found < at_least:
         i = skip_space(data, i, stop)
@@ -330,7 +421,7 @@ def _has_words(data, i, stop, at_least):
     return True
 
 
-@leaf
+@inlined
 def _is_terminated(left, start, stop, end_marks):
     if start == stop:
         return False
@@ -343,25 +434,35 @@ def _is_terminated(left, start, stop, end_marks):
     return k < end_marks.size
 
 
-@leaf
+@inlined
 def _find_phrase(left, start, stop):
     """The reason of the first check that left[start:stop] fails, in the order of REASONS."""
     reason = _NONE
-    for i in range(start, stop, 8):
-        found = _telling_bytes(load_word(left, i, stop))
+    for i in range(start, stop, BLOCK - 1):  # one less: pairs of letters in two blocks
+        found = _telling_bytes(left, i) & bits_before(i, stop)
         while found:
-            reason = min(reason, _reason_at(left, start, i + lowest_byte(found), stop))
+            reason = min(reason, _reason_at(left, start, i + lowest_bit(found), stop))
             found &= found - np.uint64(1)
     return _KEPT if reason == _NONE else reason
 
 
 @inlined
-def _telling_bytes(word):
-    """The high bits of the bytes that are `{` or the letter of a phrase, and of a few others."""
-    lower = word | CASE_BITS
-    letters = bytes_equal_to(lower, ord("j")) | bytes_equal_to(lower, ord("k"))
-    letters |= bytes_equal_to(lower, ord("m")) | bytes_equal_to(lower, ord("v"))
-    return letters | bytes_equal_to(word, ord("{"))
+def _telling_bytes(left, i):
+    """Which of left[i:i + 64] are `{`, or may stand at the anchor of a phrase."""
+    return (
+        equal_to(left, i, ord("{"))
+        | equal_to(left, i, ord("j"), _CASE)
+        | _pair(left, i, ord("o"), ord("k"))
+        | _pair(left, i, ord("m"), ord("s"))
+        | _pair(left, i, ord("v"), ord("a"))
+        | _pair(left, i, ord("p"), ord("s"))
+    )
+
+
+@inlined
+def _pair(left, i, first, second):
+    """Where the second of two letters stands, in any case."""
+    return equal_to(left, i, second, _CASE) & (equal_to(left, i, first, _CASE) << np.uint64(1))
 
 
 @leaf
@@ -380,36 +481,34 @@ def _reason_at(left, start, i, stop):
     return reason
 
 
-@numba.njit(nogil=True)
-def _count_words(left, i, stop, table, chunk, out):
-    """Add the words and sentences of a line to the counts; returns the string table."""
-    out[NUM_SENTENCES] += 1
-    ended = 0
-    while i < stop:
-        if not has_room(table):
-            table = grown(table)
-        i, ended = _count_chunks(left, i, stop, ended, table, chunk, out)
-    return table
-
-
-@leaf
-def _count_chunks(left, i, stop, ended, table, chunk, out):
-    """Count the chunks of a line from byte i on, as long as the table has room.
+@inlined
+def _count_words(left, i, stop, ended, table, chunk, out):
+    """Count the words and sentences of a line from byte i on, as long as the table has room.
 
     Returns the first one that is left, and whether a sentence ended before it. Words of plain
     letters are counted without being looked up.
     """
-    strings = table.strings
-    while i < stop and has_room(table):
-        end = chunk_end(left, i, stop)
-        if are_letters(left, i, end) and not contraction(hash_bytes(left, i, end)):
-            out[NUM_WORDS] += 1
-            out[NUM_SENTENCES] += ended
-            ended = 0
+    words = sentences = np.int64(0)
+    block = read_block(left, i, stop)
+    while i < stop:
+        block = block_at(block, left, i, stop)
+        end, is_letters = chunk_in(block, left, i, stop)
+        value = hash_bytes(left, i, end)
+        if is_letters and not contraction(value):
+            words += 1
+            sentences += ended
+            ended = np.int64(0)
         else:
-            record = strings[string_of_chunk(table, left, i, end, chunk)]
-            out[NUM_WORDS] += record.num_words
-            out[NUM_SENTENCES] += record.sentence_starts[ended]
+            number = find_chunk(table, value, left, i, end)
+            if number < 0:
+                if not has_room(table):
+                    break
+                number = learn_chunk(table, value, left, i, end, chunk)
+            record = table.chunks[number]
+            words += np.int64(record.counts[NUM_WORDS])
+            sentences += np.int64(record.sentence_starts[ended])
             ended = np.int64(record.sentence_ended[ended])
-        i = skip_space(left, end, stop)
+        i = next_chunk(block, left, end, stop)
+    out[NUM_KEPT_WORDS] += words
+    out[NUM_SENTENCES] += sentences
     return i, ended

@@ -24,6 +24,8 @@ QUALITY_RATIOS = (
     Ratio("ellipsis_word_ratio", "num_ellipses", "num_words"),
     Ratio("bullet_line_ratio", "num_bullet_lines", "num_lines"),
     Ratio("ellipsis_line_ratio", "num_ellipsis_lines", "num_lines"),
+    Ratio("bullet_line_ratio_dclm", "num_bullet_lines_dclm", "num_lines"),
+    Ratio("ellipsis_line_ratio_dclm", "num_ellipsis_lines_dclm", "num_lines"),
     Ratio("alpha_word_ratio", "num_alpha_words", "num_words"),
 )
 REPETITION_RATIOS = (

@@ -26,7 +26,16 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from filters.bits import byte_from, count_chars, hash_bytes, is_plain
+from filters.bits import hash_bytes
+from filters.blocks import (
+    BLOCK,
+    bits_before,
+    byte_from,
+    count_chars,
+    equal_to,
+    in_range,
+    lowest_bit,
+)
 from filters.kernels import inlined, leaf
 from filters.unicode import LINE_BREAK, TERMINAL
 from filters.utf8 import decode, flags_at, previous, strip
@@ -85,9 +94,6 @@ _NEWLINE, _RETURN = 0x0A, 0x0D
 _BULLET, _BLACK_CIRCLE, _ELLIPSIS = 0x2022, 0x25CF, 0x2026
 _PARAGRAPH_SEED = np.uint64(0xCBF29CE484222325)
 _PARAGRAPH_PRIME = np.uint64(0x100000001B3)
-# Bytes that may start a line break.
-_MAY_BREAK = np.zeros(256, np.bool_)
-_MAY_BREAK[[0x0A, 0x0B, 0x0C, 0x0D, 0x1C, 0x1D, 0x1E, 0xC2, 0xE2]] = True
 
 
 class HashSet(NamedTuple):
@@ -106,10 +112,16 @@ def new_hash_set(capacity):
     return HashSet(np.zeros(1, np.int64), np.zeros(slots, np.uint64))
 
 
+@inlined
+def has_slot(hashes):
+    """Whether one more hash fits in."""
+    return 2 * hashes.used[0] < hashes.slots.size
+
+
 @numba.njit(nogil=True)
 def with_room(hashes):
     """The set with room for one more hash."""
-    if 2 * hashes.used[0] < hashes.slots.size:
+    if has_slot(hashes):
         return hashes
     larger = HashSet(np.zeros(1, np.int64), np.zeros(4 * hashes.slots.size, np.uint64))
     for value in hashes.slots:
@@ -140,25 +152,39 @@ def count_lines(data, start, stop, out):
         out[column] = 0
     if start == stop:
         return
-    text_start, text_stop = strip(data, start, stop)
+    text = strip(data, start, stop)
     pieces, paragraphs = new_hash_set(64), new_hash_set(16)
-    open_hash, open_chars = _PARAGRAPH_SEED, np.int64(-1)  # -1: no paragraph is open
-    line = start
+    line, paragraph = start, (_PARAGRAPH_SEED, np.int64(-1))
     while line <= stop:
         pieces, paragraphs = with_room(pieces), with_room(paragraphs)
+        line, paragraph = _count_some_lines(
+            data, line, stop, text, paragraph, pieces, paragraphs, out
+        )
+    _finish(data, start, stop, out)
+
+
+@leaf
+def _count_some_lines(data, line, stop, text, paragraph, pieces, paragraphs, out):
+    """Count lines from byte `line` on, as long as the sets have room.
+
+    `text` is the stripped range of the document; `paragraph` the hash and characters of the lines
+    of the open one, -1 when none is open. Returns the next line and the open paragraph.
+    """
+    open_hash, open_chars = paragraph
+    while line <= stop and has_slot(pieces) and has_slot(paragraphs):
         end = byte_from(data, line, stop, _NEWLINE)
         value, chars = _count_newline_line(data, line, end, stop, pieces, out)
-        first, last = max(line, text_start), min(end, text_stop)
+        first, last = max(line, text[0]), min(end, text[1])
         if first < last:
             if first > line or last < end:
                 value, chars = hash_bytes(data, first, last), count_chars(data, first, last)
             open_hash = (open_hash ^ value) * _PARAGRAPH_PRIME
             open_chars += chars + 1
-        if open_chars >= 0 and (end == line or end >= text_stop):
+        if open_chars >= 0 and (end == line or end >= text[1]):
             _count_paragraph(insert(paragraphs, open_hash), open_chars, out)
             open_hash, open_chars = _PARAGRAPH_SEED, np.int64(-1)
         line = end + 1
-    _finish(data, start, stop, out)
+    return line, (open_hash, open_chars)
 
 
 @leaf
@@ -215,20 +241,29 @@ def _count_nonblank(data, first, last, end, seen, chars, out):
 @leaf
 def next_break(data, i, stop):
     """The end of the line of str.splitlines at byte i, and the start of the next one."""
-    newline = byte_from(data, i, stop, _NEWLINE)
-    if is_plain(data, i, newline):
-        return newline, min(stop, newline + 1)
     while i < stop:
-        if _MAY_BREAK[data[i]]:
-            code_point, after = decode(data, i, stop)
+        leads = _break_leads(data, i) & bits_before(i, stop)
+        while leads:
+            at = i + lowest_bit(leads)
+            code_point, after = decode(data, at, stop)
             if flags_at(code_point) & LINE_BREAK:
                 if code_point == _RETURN and after < stop and data[after] == _NEWLINE:
                     after += 1
-                return i, after
-            i = after
-        else:
-            i += 1
+                return at, after
+            leads &= leads - np.uint64(1)
+        i += BLOCK
     return stop, stop
+
+
+@inlined
+def _break_leads(data, i):
+    """Which of data[i:i + 64] may start a line break."""
+    return (
+        in_range(data, i, 0x0A, 0x0D)
+        | in_range(data, i, 0x1C, 0x1E)
+        | equal_to(data, i, 0xC2)
+        | equal_to(data, i, 0xE2)
+    )
 
 
 @leaf

@@ -53,34 +53,34 @@ def new_ngram_work(num_words):
 
 
 @leaf
-def repeated_ngrams(words, num_words, num_distinct, word_chars, work, out):
+def repeated_ngrams(words, num_words, num_distinct, entries, work, out):
     """Characters in repeated n-grams of words[:num_words], numbers below `num_distinct`.
 
-    word_chars int32: length by place. out int64[9], set to: for n = 2, 3, 4 the characters of the
-    most frequent n-gram (of the earliest, when several are) with one space between words, times its
-    count; for n = 5..10 those of n-grams that occurred before, counted from the left without
-    overlaps and without spaces.
+    entries: records with `num_chars`, by number. out int64[9], set to: for n = 2, 3, 4 the
+    characters of the most frequent n-gram (of the earliest, when several are) with one space
+    between words, times its count; for n = 5..10 those of n-grams that occurred before, counted
+    from the left without overlaps and without spaces.
     """
     out[:] = 0
     for n in range(2, 5):
         if num_words >= n:
-            out[n - 2] = _chars(word_chars, 0, n) + n - 1
+            out[n - 2] = _chars(words, entries, 0, n) + n - 1
     size = _repeated_words(words, num_words, num_distinct, work)
     for n in range(2, MAX_NGRAM + 1):
         size = _number_pairs(words, num_words, n, size, work)
         if size == 0:
             break
         if n <= 4:
-            out[n - 2] = _top_chars(word_chars, n, size, work, out[n - 2])
+            out[n - 2] = _top_chars(words, entries, n, size, work, out[n - 2])
         else:
-            out[n - 2] = _duplicate_chars(word_chars, n, size, work)
+            out[n - 2] = _duplicate_chars(words, entries, n, size, work)
 
 
 @leaf
-def _chars(word_chars, start, n):
-    total = 0
+def _chars(words, entries, start, n):
+    total = np.int64(0)
     for k in range(start, start + n):
-        total += word_chars[k]
+        total += np.int64(entries[words[k]].num_chars)
     return total
 
 
@@ -94,10 +94,9 @@ def _repeated_words(words, num_words, num_distinct, work):
         counts[words[place]] += 1
     size = 0
     for place in range(num_words):
-        if counts[words[place]] > 1:
-            work.places[size] = place
-            work.numbers[size] = words[place]
-            size += 1
+        work.places[size] = place  # overwritten unless size grows: no branch to foresee
+        work.numbers[size] = words[place]
+        size += counts[words[place]] > 1
     return size
 
 
@@ -134,10 +133,9 @@ def _number_pairs(words, num_words, n, size, work):
         kept += 1
     size = 0
     for k in range(kept):
-        if work.counts[work.numbers[k]] > 1:
-            work.places[size] = work.places[k]
-            work.numbers[size] = work.numbers[k]
-            size += 1
+        work.places[size] = work.places[k]
+        work.numbers[size] = work.numbers[k]
+        size += work.counts[work.numbers[k]] > 1
     return size
 
 
@@ -150,7 +148,7 @@ def _log2(power_of_two):
 
 
 @leaf
-def _top_chars(word_chars, n, size, work, otherwise):
+def _top_chars(words, entries, n, size, work, otherwise):
     """Characters times count of the most frequent n-gram, the earliest of equals."""
     best = 1
     total = otherwise
@@ -158,12 +156,12 @@ def _top_chars(word_chars, n, size, work, otherwise):
         count = work.counts[work.numbers[k]]
         if count > best:
             best = count
-            total = (_chars(word_chars, work.places[k], n) + n - 1) * count
+            total = (_chars(words, entries, work.places[k], n) + n - 1) * count
     return total
 
 
 @leaf
-def _duplicate_chars(word_chars, n, size, work):
+def _duplicate_chars(words, entries, n, size, work):
     """Characters of n-grams seen before, going on after each one found."""
     for k in range(size):
         work.counts[work.numbers[k]] = 1
@@ -175,6 +173,6 @@ def _duplicate_chars(word_chars, n, size, work):
         if work.counts[work.numbers[k]] == 1:
             work.counts[work.numbers[k]] = 2
         else:
-            total += _chars(word_chars, work.places[k], n)
+            total += _chars(words, entries, work.places[k], n)
             next_place = work.places[k] + n
     return total

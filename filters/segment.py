@@ -23,7 +23,7 @@ import numpy as np
 from filters import contractions
 from filters.bits import hash_bytes
 from filters.contractions import MAX_BYTES
-from filters.kernels import leaf
+from filters.kernels import inlined, leaf
 from filters.unicode import (
     CURRENCY,
     DIGIT,
@@ -53,8 +53,10 @@ _PACKED_UNITS = np.array(
     [sum(ord(char) << 16 * k for k, char in enumerate(unit)) for unit in _UNITS], np.uint64
 )
 _KEYS, _CUTS = contractions.load()
-_MAY_BE_KEY = np.zeros(1 << 13, np.bool_)  # stays in the first cache, unlike the keys
-_MAY_BE_KEY[_KEYS[_KEYS != 0] >> np.uint64(51)] = True
+# One bit for each possible value of a key's upper 16 bits: 8 kB, which stay in the first cache.
+_MAY_BE_KEY = np.zeros(1 << 13, np.uint8)
+for _key in _KEYS[_KEYS != 0]:
+    _MAY_BE_KEY[_key >> np.uint64(51)] |= np.uint8(1) << (_key >> np.uint64(48) & np.uint64(7))
 
 
 CHARACTER = np.dtype(
@@ -132,11 +134,16 @@ def _cut_ends(data, start, chunk, size):
     return first, last
 
 
-@leaf
+@inlined
 def contraction(value):
     """The mask of the entry of contractions.py with this hash, 0 when there is none."""
-    if not _MAY_BE_KEY[value >> np.uint64(51)]:
-        return np.uint32(0)
+    bit = value >> np.uint64(48) & np.uint64(7)
+    may_be = _MAY_BE_KEY[value >> np.uint64(51)] >> bit & np.uint64(1)
+    return _look_up(value) if may_be else np.uint32(0)
+
+
+@leaf
+def _look_up(value):
     slot = np.int64(value) & (_KEYS.size - 1)
     while _KEYS[slot]:
         if _KEYS[slot] == value:
@@ -218,12 +225,14 @@ def _final_dots(chunk, first, last):
 @leaf
 def _unit(chunk, first, last):
     """The length of a unit that follows a digit: 5km, 20%."""
+    if chunk[last - 1].char == 0:
+        return 0  # would be packed like nothing
     for length in range(min(MAX_UNIT_CHARS, last - first - 1), 0, -1):
         if not chunk[last - length - 1].flags & DIGIT:
             continue
         packed = np.uint64(0)
         for k in range(length):
-            packed |= np.uint64(chunk[last - length + k].char & 0xFFFF) << np.uint64(16 * k)
+            packed |= np.uint64(min(chunk[last - length + k].char, 0xFFFF)) << np.uint64(16 * k)
         for unit in _PACKED_UNITS:
             if unit == packed:
                 return length

@@ -24,11 +24,11 @@ fineweb.py name them). No count depends on other documents of the batch. Columns
     nonsymbol_word_chars            characters in those
     num_alpha_words                 words with an alphabetic character
     num_stop_words                  occurrences of the, be, to, of, and, that, have, with
-    num_distinct_stop_words         how many of the eight occur
-    num_space_words                 str.split words
     num_hashes                      "#"
     num_ellipses                    "..." and U+2026
     num_curly_brackets              "{"
+    num_distinct_stop_words         how many of the eight occur
+    num_space_words                 str.split words
     num_sentences                   1 + words that come after a terminal mark
     top_2gram_chars .. top_4gram_chars              the most frequent n-gram's characters * count
     duplicate_5gram_chars .. duplicate_10gram_chars characters in repeated n-grams
@@ -44,58 +44,77 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from filters import bits, contractions, lines, ngrams, segment, strings, unicode, utf8
+from filters import (
+    bits,
+    blocks,
+    chunk_table,
+    chunks,
+    contractions,
+    lines,
+    ngrams,
+    segment,
+    unicode,
+    utf8,
+    vocabulary,
+)
+from filters.bits import hash_bytes
+from filters.chunk_table import (
+    ENDS_SENTENCE,
+    HAS_SENTENCES,
+    KEEPS_SENTENCE,
+    NUM_COUNTED,
+    NUM_WORDS,
+    STARTS_SENTENCE,
+    STOP_WORDS,
+    find_chunk,
+    fit_cache,
+    grown,
+    has_room,
+    learn_chunk,
+    new_chunk_table,
+)
+from filters.chunks import block_at, chunk_in, next_chunk, read_block, skip_space
 from filters.columns import text_bytes
 from filters.kernels import leaf, sources_digest
 from filters.lines import LINE_COLUMNS, count_lines
 from filters.ngrams import DUPLICATE_NGRAMS, TOP_NGRAMS, new_ngram_work, repeated_ngrams
-from filters.segment import MAX_CHUNK_BYTES, new_chunk
-from filters.strings import (
-    chunk_end,
-    fit_cache,
-    grown,
-    has_room,
-    new_strings,
-    skip_space,
-    string_of_chunk,
+from filters.segment import MAX_CHUNK_BYTES, contraction, new_chunk
+from filters.vocabulary import (
+    add_chunk,
+    add_letters,
+    add_up,
+    become_letters,
+    clear,
+    find_entry,
+    has_room_for,
+    new_vocabulary,
+    num_entries,
+    with_room_for,
 )
 
-(
-    NUM_WORDS,
-    NUM_NONSYMBOL_WORDS,
-    NONSYMBOL_WORD_CHARS,
-    NUM_ALPHA_WORDS,
-    NUM_STOP_WORDS,
-    NUM_DISTINCT_STOP_WORDS,
-    NUM_SPACE_WORDS,
-    NUM_HASHES,
-    NUM_ELLIPSES,
-    NUM_CURLY_BRACKETS,
-    NUM_SENTENCES,
-) = range(11)
 WORD_COLUMNS = (
     "num_words",
     "num_nonsymbol_words",
     "nonsymbol_word_chars",
     "num_alpha_words",
     "num_stop_words",
-    "num_distinct_stop_words",
-    "num_space_words",
     "num_hashes",
     "num_ellipses",
     "num_curly_brackets",
+    "num_distinct_stop_words",
+    "num_space_words",
     "num_sentences",
 )
+"""The first eight are those of chunk_table.py, by NUM_WORDS to NUM_CURLY_BRACKETS."""
+NUM_DISTINCT_STOP_WORDS, NUM_SPACE_WORDS, NUM_SENTENCES = range(NUM_COUNTED, len(WORD_COLUMNS))
 NGRAM_COLUMNS = (
     *(f"top_{n}gram_chars" for n in TOP_NGRAMS),
     *(f"duplicate_{n}gram_chars" for n in DUPLICATE_NGRAMS),
 )
-VERSION = 1
+VERSION = 2
 COLUMNS = (*LINE_COLUMNS, *WORD_COLUMNS, *NGRAM_COLUMNS)
-_SENTENCE_ENDED, _STOP_WORDS, _DISTINCT, _LAST_END = range(4)  # state within a document
 
 SCHEMA = pa.schema([(name, pa.int64()) for name in COLUMNS])
 
@@ -119,84 +138,118 @@ def _store(line_counts, word_counts, ngram_counts, counts, document):
             column += 1
 
 
-class DocumentWords(NamedTuple):
-    """Room for the words of one document: their numbers and lengths in order, int32."""
+class Progress(NamedTuple):
+    """How far the words of a document are read.
 
-    numbers: npt.NDArray[np.int32]
-    chars: npt.NDArray[np.int32]
+    at: the next chunk's first byte; last_end: the last one's end; num_words: so far;
+    sentence_ended: whether the last word ended a sentence; next_words: of the next chunk, if known.
+    """
+
+    at: int | np.int64
+    last_end: int | np.int64
+    num_words: int | np.int64
+    sentence_ended: int | np.int64
+    next_words: int | np.int64
 
 
 @numba.njit(nogil=True)
-def new_document_words():
-    """Room for some words; it grows."""
-    return DocumentWords(np.empty(1 << 12, np.int32), np.empty(1 << 12, np.int32))
+def _count_words(data, start, stop, table, chunk, vocabulary, numbers, out):
+    """Set `out` to the WORD_COLUMNS and `numbers` to the words of data[start:stop], in order.
 
-
-@numba.njit(nogil=True)
-def _count_words(data, start, stop, document, table, chunk, words, out):
-    """Set `out` to the WORD_COLUMNS and `words` to the words of data[start:stop].
-
-    Returns the table and the words (both grown if needed) and how many distinct words there are.
+    Returns the table, the vocabulary and the numbers, grown if needed.
     """
     for column in range(out.size):
         out[column] = 0
-    state = np.zeros(4, np.int64)
-    state[_LAST_END] = -1
-    i = skip_space(data, start, stop)
-    while i < stop:
+    clear(vocabulary)
+    zero, one = np.int64(0), np.int64(1)
+    progress = Progress(skip_space(data, start, stop), start - 1, zero, zero, one)
+    while progress.at < stop:
         if not has_room(table):
             table = grown(table)
-        words = _with_room(words, out[NUM_WORDS] + MAX_CHUNK_BYTES)
-        i = _count_chunks(data, i, stop, document, table, chunk, words, state, out)
-    out[NUM_SENTENCES] += out[NUM_WORDS] > 0
-    for k in range(8):
-        out[NUM_DISTINCT_STOP_WORDS] += state[_STOP_WORDS] >> k & 1
-    return table, words, state[_DISTINCT]
+        vocabulary = with_room_for(vocabulary, progress.next_words)
+        numbers = _with_room(numbers, progress.num_words + MAX_CHUNK_BYTES)
+        progress = _read_chunks(data, start, stop, table, chunk, vocabulary, numbers, progress, out)
+    out[NUM_SENTENCES] += progress.num_words > 0
+    stop_words = add_up(vocabulary, table, data, start, out)
+    for k in range(len(STOP_WORDS)):
+        out[NUM_DISTINCT_STOP_WORDS] += stop_words >> k & 1
+    return table, vocabulary, numbers
 
 
 @leaf
-def _count_chunks(data, i, stop, document, table, chunk, words, state, out):
-    """Count chunks from byte i on, as long as there is room; returns where the next one starts."""
-    strings, table_words, numbers, chars = table.strings, table.words, words.numbers, words.chars
-    while i < stop and out[NUM_WORDS] + MAX_CHUNK_BYTES <= numbers.size and has_room(table):
-        end = chunk_end(data, i, stop)
-        record = strings[string_of_chunk(table, data, i, end, chunk)]
-        out[NUM_SPACE_WORDS] += i != state[_LAST_END]
-        out[NUM_NONSYMBOL_WORDS] += record.num_nonsymbol_words
-        out[NONSYMBOL_WORD_CHARS] += record.nonsymbol_word_chars
-        out[NUM_ALPHA_WORDS] += record.num_alpha_words
-        out[NUM_STOP_WORDS] += record.num_stop_words
-        out[NUM_HASHES] += record.num_hashes
-        out[NUM_ELLIPSES] += record.num_ellipses
-        out[NUM_CURLY_BRACKETS] += record.num_curly_brackets
-        out[NUM_SENTENCES] += record.sentence_starts[state[_SENTENCE_ENDED]]
-        state[_SENTENCE_ENDED] = record.sentence_ended[state[_SENTENCE_ENDED]]
-        state[_STOP_WORDS] |= record.stop_words
-        state[_LAST_END] = end
-        num_words = out[NUM_WORDS]
-        for k in range(record.num_words):
-            word = strings[table_words[record.first_word + k]]
-            if word.document != document + 1:
-                word.document = document + 1
-                word.number = state[_DISTINCT]
-                state[_DISTINCT] += 1
-            numbers[num_words + k] = word.number
-            chars[num_words + k] = word.num_chars
-        out[NUM_WORDS] += record.num_words
-        i = skip_space(data, end, stop)
-    return i
+def _read_chunks(data, start, stop, table, chunk, vocabulary, numbers, progress, out):
+    """Read chunks as long as there is room; returns the progress."""
+    i, last_end, num_words, ended, needed = progress
+    entries, parts = vocabulary.entries, vocabulary.parts
+    space_words = sentences = np.int64(0)
+    block = read_block(data, i, stop)
+    while i < stop and num_words + MAX_CHUNK_BYTES <= numbers.size:
+        block = block_at(block, data, i, stop)
+        end, is_letters = chunk_in(block, data, i, stop)
+        value = hash_bytes(data, i, end)
+        index = find_entry(vocabulary, value, data, start, i, end)
+        if index < 0 or entries[index].num_parts == 0:
+            if is_letters and not contraction(value):
+                if not has_room_for(vocabulary, 1):
+                    break
+                if index < 0:
+                    index = add_letters(vocabulary, -1 - index, value, start, i, end)
+                else:
+                    become_letters(vocabulary, index)
+            else:
+                index, needed = _enter_chunk(
+                    index, value, data, start, i, end, table, chunk, vocabulary
+                )
+                if index < 0:
+                    break
+        entry = entries[index]
+        entry.count += np.uint32(1)
+        for k in range(entry.num_parts):
+            numbers[np.uint64(num_words) + k] = parts[np.uint64(entry.first_part) + k]
+        num_words += np.int64(entry.num_parts)
+        if entry.sentence == HAS_SENTENCES:
+            record = table.chunks[np.int64(entry.chunk) - 1]
+            sentences += np.int64(record.sentence_starts[ended])
+            ended = np.int64(record.sentence_ended[ended])
+        else:
+            sentences += ended & np.int64(entry.sentence == STARTS_SENTENCE)
+            ended = np.int64(entry.sentence == ENDS_SENTENCE) | (
+                ended & np.int64(entry.sentence == KEEPS_SENTENCE)
+            )
+        space_words += i != last_end
+        last_end = end
+        i = next_chunk(block, data, end, stop)
+    out[NUM_SPACE_WORDS] += space_words
+    out[NUM_SENTENCES] += sentences
+    return Progress(i, last_end, num_words, ended, needed)
+
+
+@leaf
+def _enter_chunk(index, value, data, origin, start, stop, table, chunk, vocabulary):
+    """Enter a chunk that occurs for the first time; `index` is what `find_entry` returned.
+
+    Returns its entry, or -1 for want of room, and how many words it has.
+    """
+    number = find_chunk(table, value, data, start, stop)
+    if number < 0:
+        if not has_room(table):
+            return np.int64(-1), np.int64(1)
+        number = learn_chunk(table, value, data, start, stop, chunk)
+    num_words = np.int64(table.chunks[number].counts[NUM_WORDS])
+    if not has_room_for(vocabulary, num_words):
+        return np.int64(-1), num_words
+    index = add_chunk(vocabulary, index, value, data, origin, start, stop, table, number)
+    return index, num_words
 
 
 @numba.njit(nogil=True)
-def _with_room(words, at_least):
-    """The words with room for `at_least` of them, kept in place."""
-    if at_least <= words.numbers.size:
-        return words
-    size = max(at_least, 2 * words.numbers.size)
-    larger = DocumentWords(np.empty(size, np.int32), np.empty(size, np.int32))
-    for k in range(words.numbers.size):
-        larger.numbers[k] = words.numbers[k]
-        larger.chars[k] = words.chars[k]
+def _with_room(numbers, at_least):
+    """int32 array with room for `at_least` numbers, those that are there kept in place."""
+    if at_least <= numbers.size:
+        return numbers
+    larger = np.empty(2 * at_least, np.int32)
+    for k in range(numbers.size):
+        larger[k] = numbers[k]
     return larger
 
 
@@ -208,24 +261,35 @@ def _compile(sources: str) -> Callable[..., None]:
         line_counts = np.empty(len(LINE_COLUMNS), np.int64)
         word_counts = np.empty(len(WORD_COLUMNS), np.int64)
         ngram_counts = np.empty(len(NGRAM_COLUMNS), np.int64)
-        table, chunk = new_strings(), new_chunk()
-        words, work = new_document_words(), new_ngram_work(1 << 12)
+        table, chunk, vocabulary = new_chunk_table(), new_chunk(), new_vocabulary()
+        numbers, work = np.empty(1 << 12, np.int32), new_ngram_work(1 << 12)
         for document in range(offsets.size - 1):
             start, stop = offsets[document], offsets[document + 1]
             count_lines(data, start, stop, line_counts)
-            table = fit_cache(table)
-            table, words, distinct = _count_words(
-                data, start, stop, document, table, chunk, words, word_counts
+            table, vocabulary, numbers = _count_words(
+                data, start, stop, fit_cache(table), chunk, vocabulary, numbers, word_counts
             )
-            num_words = word_counts[NUM_WORDS]
-            if num_words > work.places.size:
-                work = new_ngram_work(words.numbers.size)
-            repeated_ngrams(words.numbers, num_words, distinct, words.chars, work, ngram_counts)
+            num_words, distinct = word_counts[NUM_WORDS], num_entries(vocabulary)
+            if max(num_words, distinct) > work.places.size:
+                work = new_ngram_work(2 * max(num_words, distinct))
+            repeated_ngrams(numbers, num_words, distinct, vocabulary.entries, work, ngram_counts)
             _store(line_counts, word_counts, ngram_counts, counts, document)
 
     return count_documents
 
 
 _count_documents = _compile(
-    sources_digest(bits, contractions, lines, ngrams, segment, strings, unicode, utf8)
+    sources_digest(
+        bits,
+        blocks,
+        chunk_table,
+        chunks,
+        contractions,
+        lines,
+        ngrams,
+        segment,
+        unicode,
+        utf8,
+        vocabulary,
+    )
 )

@@ -52,9 +52,22 @@ def previous(data, i, start):
     return i
 
 
-@leaf
+@inlined
 def strip(data, start, stop):
     """The byte range of str.strip() of data[start:stop]; (stop, stop) when nothing is left."""
+    if start < stop and _is_visible(data[start]) and _is_visible(data[stop - 1]):
+        return start, stop
+    return _strip(data, start, stop)
+
+
+@inlined
+def _is_visible(byte):
+    """Whether a byte is an ASCII character other than a space or control character."""
+    return np.uint8(byte - 0x21) < 0x5F
+
+
+@leaf
+def _strip(data, start, stop):
     while start < stop:
         code_point, after = decode(data, start, stop)
         if not flags_at(code_point) & SPACE:

@@ -98,6 +98,31 @@ def test_shipped_recipes_use_signals_that_exist() -> None:
         assert columns.issuperset(ratio.columns), ratio.name
 
 
+def reasons(recipe: str, text: str) -> set[str]:
+    """All rules of a recipe that a text breaks."""
+    batch = pa.record_batch({"text": pa.array([text], pa.large_string())})
+    marginal = evaluate(load_recipe(recipe).rules, textstats.compute(batch)).marginal
+    return {reason for reason, count in marginal.items() if count}
+
+
+def test_variants_of_gopher_differ_as_their_systems_do() -> None:
+    distinct = " ".join(f"{chr(97 + k % 26)}ord{chr(97 + k // 26)}" for k in range(60))
+    assert reasons("gopher", f"the {distinct} the.") == {"gopher_few_stop_words"}
+    assert reasons("gopher-dclm", f"the {distinct} the.") == set()
+    starred = "\n".join(f"* {line} the of" for line in distinct.split())
+    assert "gopher_dclm_bullet_lines" in reasons("gopher-dclm", starred)
+    assert "gopher_bullet_lines" not in reasons("gopher", starred)
+    assert [rule.reason for rule in load_recipe("massivetext").rules[:1]] == ["gopher_few_words"]
+
+
+def test_fineweb2_has_thresholds_by_language() -> None:
+    text = "\n".join(f"{chr(97 + k % 26)}inq mots {chr(97 + k // 26)}ans fin." for k in range(60))
+    assert reasons("fineweb2-fra", text) == {"fineweb2_fra_newlines"}  # 60 / 300 > 0.185
+    no_marks = text.replace(".", "").replace("\n", " ")
+    assert reasons("fineweb2-fra", no_marks) == {"fineweb2_fra_terminal_lines"}
+    assert "fineweb2_deu_terminal_lines" not in reasons("fineweb2-deu", no_marks)
+
+
 def test_recipes_are_put_together() -> None:
     both = combine_recipes([load_recipe("gopher"), load_recipe("c4"), load_recipe("fineweb")])
     assert both.name == "gopher+c4+fineweb"

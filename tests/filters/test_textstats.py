@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from filters import contractions, textstats, unicode
-from filters.strings import STOP_WORDS
+from filters.chunk_table import STOP_WORDS
 
 # --- words -----------------------------------------------------------------------------------
 
@@ -314,6 +314,14 @@ REPETITIVE_TEXT = st.lists(st.sampled_from(["a", "bb", "c", ",", ".\n", "\n\n"])
 @example(["", "\n", "\n\n", " \n \n", "a\n\n\nb", "\n a \n\n a \n"])
 @example(["a\r\nb\rc\x0bd\x1ce\x85f\u2028g", "...\n. . .\n\u2026 \n"])
 def test_counts_equal_their_definition(texts: list[str]) -> None:
+    for text, counts in zip(texts, counted(texts), strict=True):
+        assert counts == line_counts(text) | word_counts(text)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(PIECES, min_size=50, max_size=400).map("".join), min_size=1, max_size=2))
+@example([":)\x00 ;) ;)\x00 5km\x00... 5\U0001006b\U0001006d the\x00"])
+def test_counts_of_long_texts_equal_their_definition(texts: list[str]) -> None:
     for text, counts in zip(texts, counted(texts), strict=True):
         assert counts == line_counts(text) | word_counts(text)
 
