@@ -8,6 +8,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import zstandard
 
@@ -30,7 +31,7 @@ def cut(text: str, document_chars: int) -> list[str]:
 
 
 def _pieces(path: Path) -> Iterator[str]:
-    with _open(path) as lines:
+    with open_text(path) as lines:
         if ".jsonl" in path.name or ".json" in path.name:
             for line in lines:
                 yield json.loads(line)["text"]
@@ -38,9 +39,13 @@ def _pieces(path: Path) -> Iterator[str]:
             yield from iter(lambda: "".join(itertools.islice(lines, 10_000)), "")
 
 
-def _open(path: Path) -> io.TextIOBase:
+def open_text(path: Path, binary: bool = False) -> IO[Any]:
+    """A file, decompressed by its name (.gz, .zst), as UTF-8 text or as bytes."""
+    file: Any
     if path.suffix == ".gz":
-        return io.TextIOWrapper(gzip.open(path), "utf-8")
-    if path.suffix == ".zst":
-        return io.TextIOWrapper(zstandard.open(path, "rb"), "utf-8")
-    return path.open(encoding="utf-8")
+        file = gzip.open(path)  # noqa: SIM115
+    elif path.suffix == ".zst":
+        file = zstandard.open(path, "rb")
+    else:
+        file = path.open("rb")
+    return file if binary else io.TextIOWrapper(file, "utf-8")

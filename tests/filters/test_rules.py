@@ -116,11 +116,12 @@ def test_variants_of_gopher_differ_as_their_systems_do() -> None:
 
 
 def test_fineweb2_has_thresholds_by_language() -> None:
-    text = "\n".join(f"{chr(97 + k % 26)}inq mots {chr(97 + k // 26)}ans fin." for k in range(60))
-    assert reasons("fineweb2-fra", text) == {"fineweb2_fra_newlines"}  # 60 / 300 > 0.185
-    no_marks = text.replace(".", "").replace("\n", " ")
-    assert reasons("fineweb2-fra", no_marks) == {"fineweb2_fra_terminal_lines"}
-    assert "fineweb2_deu_terminal_lines" not in reasons("fineweb2-deu", no_marks)
+    words = [f"{chr(97 + k % 26)}ord{chr(97 + k // 26)}" for k in range(120)]
+    rows = [" ".join(words[k : k + 6]) for k in range(0, 120, 6)]
+    ended = "\n".join(rows) + "."  # one line of 20 ends in a mark; 19 newlines, 121 words
+    assert reasons("fineweb2-fra", ended) == {"fineweb2_fra_terminal_lines"}
+    assert reasons("fineweb2-deu", ended) == {"fineweb2_deu_newlines"}
+    assert reasons("fineweb2-kor", ended) == {"fineweb2_kor_terminal_lines"}
 
 
 def test_recipes_are_put_together() -> None:
