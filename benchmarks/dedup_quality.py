@@ -39,7 +39,7 @@ import numpy as np
 
 from filters import lsh
 from pipelines import annotate, dedup, ingest, select
-from pipelines.config import CorpusConfig
+from pipelines.config import CorpusConfig, DedupConfig
 from pipelines.stages import Slice
 from storage import tables
 
@@ -47,6 +47,7 @@ NGRAM = 5
 PERMUTATIONS = 112
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 DEFAULT = (14, 8)
+AUTO_WEIGHT = DedupConfig().false_positive_weight
 BOOKS = Path(__file__).parent.parent / "examples" / "quickstart" / "data" / "books"
 BOOK_CHARS = 100_000
 PEERS = Path(__file__).with_name("dedup_quality_peers.py")
@@ -95,7 +96,7 @@ def main() -> None:
         print("\n### bands solved for the threshold, all sides\n")
         print_table(truth, peers, corpus, solved)
         print("\n### bands solved for candidates that are verified (`bands: auto`), tilth alone\n")
-        auto = {t: lsh.optimal_bands(t, PERMUTATIONS, 0.05) for t in THRESHOLDS}
+        auto = {t: lsh.optimal_bands(t, PERMUTATIONS, AUTO_WEIGHT) for t in THRESHOLDS}
         print_table(truth, {}, corpus, auto)
         print("\n### by data set, 14 x 8 at .8\n")
         print_sets(truth, peers, corpus)

@@ -150,7 +150,7 @@ class DedupConfig(Settings):
     rows: int = Field(default=8, ge=1, le=512)
     permutations: int | None = Field(default=None, ge=1, le=MAX_PERMUTATIONS)
     """Hash functions of a signature; bands x rows of them by default, 112 for `auto`."""
-    false_positive_weight: float = Field(default=0.05, gt=0, lt=1)
+    false_positive_weight: float = Field(default=0.03, gt=0, lt=1)
     """For `auto`: a candidate in vain against a missed pair. Candidates are verified: it is low."""
     similarity: Literal["jaccard", "containment"] = "jaccard"
     """Share of common shingles in the union of both documents, or in the shorter of them."""

@@ -19,6 +19,8 @@ import jinja2
 from pipelines.config import CorpusConfig, dump_config
 from pipelines.reporting import format as report_format
 from pipelines.reporting.data import ReportData, decided_parts, gather
+from pipelines.reporting.duplicates import Duplicates
+from pipelines.reporting.duplicates import find as find_duplicates
 from pipelines.reporting.funnel import STAGE_TITLES, Funnel
 from pipelines.reporting.leaks import Leaks, find_leaks
 from pipelines.reporting.samples import Sample, read_samples
@@ -48,6 +50,8 @@ class Page:
     leaks: list[Leaks]
     """Of each evaluation that the configuration names."""
     times: list[StageTime]
+    duplicates: Duplicates
+    """Who duplicates whom, the biggest clusters and the audit."""
     kept: list[Sample]
     dropped: list[Sample]
 
@@ -69,7 +73,8 @@ def make_page(config: CorpusConfig) -> Page:
     kept, dropped = read_samples(config, parts)
     leaks = find_leaks(config, parts)
     times = stage_times(config, data.funnels)
-    return Page(config, manifest, data, leaks, times, kept, dropped)
+    duplicates = find_duplicates(config, parts)
+    return Page(config, manifest, data, leaks, times, duplicates, kept, dropped)
 
 
 def render(page: Page) -> str:

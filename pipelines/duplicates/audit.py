@@ -304,13 +304,13 @@ def _rate(
 def similarities(config: CorpusConfig, one: Sequence[str], other: Sequence[str]) -> np.ndarray:
     """Exact similarity of the shingle sets of texts pair by pair, as the settings define it."""
     dedup = config.dedup
-    sets = [
+    left, right = (
         shingle_hashes(pa.array(texts, pa.large_string()), dedup.ngram, dedup.shingle)
         for texts in (one, other)
-    ]
+    )
     rows = np.arange(len(one))
     measure = jaccard_of_pairs if dedup.similarity == "jaccard" else containment_of_pairs
-    return measure(*sets, rows, rows)
+    return measure(left, right, rows, rows)
 
 
 def _verify_drops(config: CorpusConfig, parts: Sequence[Part]) -> np.ndarray:

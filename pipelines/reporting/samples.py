@@ -111,21 +111,21 @@ def read_samples(config: CorpusConfig, parts: Sequence[str]) -> tuple[list[Sampl
 
 
 def _sample(config: CorpusConfig, fate: Fate, parts: dict[str, str]) -> Sample:
-    shown = _show(config, fate.part, fate.row)
+    shown = show(config, fate.part, fate.row)
     survivor = None
     if fate.survivor != fate.doc_id:
         unit, number, row = unpack_doc_id(fate.survivor)
-        survivor = _show(config, parts[part_name(unit, number)], row)
+        survivor = show(config, parts[part_name(unit, number)], row)
     if survivor is not None:
-        mine, theirs = differing(shown.view, survivor.view)
-        shown, survivor = replace(shown, pieces=mine), replace(survivor, pieces=theirs)
+        shown, survivor = differing_shown(shown, survivor)
     signals = _signals(config, fate)
     rules = [rule for rule in source_rules(config, fate.source) if applies(rule, signals)]
     readings = [read_rule(rule, signals) for rule in rules]
     return Sample(fate, shown, survivor, readings, signals)
 
 
-def _show(config: CorpusConfig, part: str, row: int) -> Shown:
+def show(config: CorpusConfig, part: str, row: int) -> Shown:
+    """One document as the page shows it."""
     document = read_row(config.path("documents", f"{part}.parquet"), row, DOCUMENT_COLUMNS)
     text = document.pop("text")
     data = text.encode()
@@ -194,6 +194,12 @@ def shortened(pieces: Iterator[Piece], max_chars: int) -> Iterator[Piece]:
     while left and (piece := next(pieces, None)):
         yield piece._replace(text=piece.text[:left])
         left -= len(piece.text[:left])
+
+
+def differing_shown(first: Shown, second: Shown) -> tuple[Shown, Shown]:
+    """Both documents without what editors cut; words that only one of them has are marked."""
+    mine, theirs = differing(first.view, second.view)
+    return replace(first, pieces=mine), replace(second, pieces=theirs)
 
 
 def differing(first: str, second: str) -> tuple[list[Piece], list[Piece]]:

@@ -16,6 +16,7 @@ import pytest
 
 from pipelines import annotate, dedup, ingest, pack, report, select
 from pipelines.config import CorpusConfig
+from pipelines.duplicates.audit import Audit, Rate
 from pipelines.report import Page, make_page, render
 from pipelines.stages import Slice
 from storage import commit, objects
@@ -136,9 +137,8 @@ def test_markup_in_documents_is_shown_and_makes_no_element(page: Page) -> None:
     assert tree.findtext(".//title") == "small: corpus report"
     wanted = shown(HOSTILE)
     texts = [one.text_content() for one in tree.xpath("//pre")]
-    assert (
-        sum(wanted in text for text in texts) == 4
-    )  # three documents and what one of them was dropped for
+    # three documents, what one of them was dropped for, and these two again in their cluster
+    assert sum(wanted in text for text in texts) == 6
     titles = [one.text_content() for one in tree.xpath("//summary/bdi[1]")]
     assert wanted in titles
     rows = [one.text_content() for one in tree.xpath("//td")]
@@ -260,3 +260,35 @@ def test_a_corpus_before_pack_and_without_kept_documents(tmp_path: Path) -> None
     assert sum(funnel.kept for funnel in written.data.funnels) == 0
     assert sum(funnel.dropped["language"] for funnel in written.data.funnels) > 0
     assert parsed(html).findtext(".//title") == "small: corpus report"
+
+
+def test_duplicates_are_shown_by_source_and_cluster_beside_their_survivors(
+    corpus: CorpusConfig, page: Page
+) -> None:
+    found = page.duplicates
+    dropped = sum(number for _, _, number, _ in found.source_pairs)
+    funnels = page.data.funnels
+    assert dropped == sum(f.dropped_by(stage) for f in funnels for stage in ("exact", "fuzzy"))
+    assert {(a, b) for a, b, _, _ in found.source_pairs} <= {("web", "web"), ("notes", "notes")}
+    sizes = page.data.cluster_sizes
+    assert [one.size for one in found.clusters] == sorted(sizes.elements(), reverse=True)[:5]
+    for cluster in found.clusters:
+        assert 1 <= cluster.num_kept < cluster.size
+        assert all(member.shown.doc_id != member.survivor.doc_id for member in cluster.members)
+    text = parsed(render(page)).text_content()
+    assert "Not audited" in text
+    assert "The biggest clusters" in text
+
+
+def test_an_audit_is_on_the_page_until_decisions_change(corpus: CorpusConfig, page: Page) -> None:
+    rates = [Rate(1, 10, 8, 7, 7.5, 0, 0.9)]
+    for current, notice in ((True, False), (False, True)):
+        duplicates = replace(
+            page.duplicates,
+            audit=Audit("fingerprint", rates, 4, 3, 0.5),
+            audit_is_current=current,
+        )
+        text = parsed(render(replace(page, duplicates=duplicates))).text_content()
+        assert "87.5 %, 7 of 8" in text
+        assert "75.0 %, 3 of 4" in text
+        assert ("decisions have changed" in text) == notice

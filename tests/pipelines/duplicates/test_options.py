@@ -11,6 +11,7 @@ import pytest
 from datasketch.lsh import _optimal_param
 from pydantic import ValidationError
 
+from filters import lsh
 from pipelines import dedup
 from pipelines.config import CorpusConfig, DedupConfig
 from storage import tables
@@ -98,9 +99,10 @@ def test_auto_solves_bands_as_datasketch_does(
     assert config.num_permutations == permutations
 
 
-def test_the_default_is_what_auto_gives_for_its_threshold() -> None:
+def test_auto_misses_fewer_pairs_than_the_default_with_as_many_hashes() -> None:
     solved = DedupConfig.model_validate({"bands": "auto", "rows": "auto"})
-    assert (solved.bands, solved.rows, solved.num_permutations) == (14, 8, 112)
+    assert (solved.bands, solved.rows, solved.num_permutations) == (16, 7, 112)
+    assert lsh.probability(0.8, 16, 7) > 0.97 > lsh.probability(0.8, 14, 8)
 
 
 @pytest.mark.parametrize(
