@@ -91,6 +91,36 @@ def annotate(
 
 
 @app.command(context_settings=BEAM)
+def takedown(
+    context: typer.Context,
+    corpus: CorpusFile,
+    values: SetValues = None,
+    sample: Sample = None,
+    only: OnlySlice = None,
+) -> None:
+    """Documents that somebody asked to have removed; packed ones are hidden from training."""
+    from pipelines import takedown
+
+    config = _corpus(context, corpus, values, sample)
+    takedown.run(config, _slice(only))
+    print(takedown.summary(config))
+
+
+@app.command(context_settings=BEAM)
+def license(
+    context: typer.Context,
+    corpus: CorpusFile,
+    values: SetValues = None,
+    sample: Sample = None,
+    only: OnlySlice = None,
+) -> None:
+    """Licences and reservations held against the policy of the corpus."""
+    from pipelines import license
+
+    license.run(_corpus(context, corpus, values, sample), _slice(only))
+
+
+@app.command(context_settings=BEAM)
 def select(
     context: typer.Context,
     corpus: CorpusFile,

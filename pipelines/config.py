@@ -96,6 +96,41 @@ class SelectConfig(Settings):
     min_language_score: float = Field(default=0.0, ge=0, le=1)
 
 
+class TakedownConfig(Settings):
+    """Text files with one entry a line; they win over every other decision."""
+
+    urls: list[str] = []
+    domains: list[str] = []
+    """Domains with all below them."""
+    hashes: list[str] = []
+    """xxh3-128 of stored texts, as `tilth trace` shows them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_many(cls, values: Any) -> Any:
+        return lists_of(values, "urls", "domains", "hashes")
+
+    @property
+    def is_set(self) -> bool:
+        return bool(self.urls or self.domains or self.hashes)
+
+
+class LicenseConfig(Settings):
+    """Ids of SPDX, `*` for any run of characters, or families such as `share-alike`."""
+
+    allow: list[str] = []
+    """Empty allows all that is not denied."""
+    deny: list[str] = []
+    unknown: Literal["keep", "drop"] = "keep"
+    """Documents without a licence that can be told."""
+    reserved: Literal["keep", "drop"] = "keep"
+    """Documents whose publisher reserved text and data mining."""
+
+    @property
+    def is_set(self) -> bool:
+        return bool(self.allow or self.deny) or "drop" in (self.unknown, self.reserved)
+
+
 class EvaluationConfig(Settings):
     """An evaluation set whose texts must not be trained on."""
 
@@ -227,7 +262,8 @@ class TokenizerConfig(Settings):
 
 
 class PackConfig(Settings):
-    partition_by: list[Literal["source", "language"]] = ["source"]
+    partition_by: list[Literal["source", "language", "license"]] = ["source"]
+    """What has shards of its own; `license` is the family of the licence, as share-alike."""
     shard_bytes: int = Field(default=128 * MIB, ge=64 << 10)
     block_bytes: int = Field(default=MIB, ge=4 << 10)
     validation_fraction: float = Field(default=0.01, ge=0, lt=1)
@@ -257,6 +293,8 @@ class CorpusConfig(Settings):
     """Share of records read, by a hash of their address: a rehearsal of the whole run."""
     ingest: IngestConfig = IngestConfig()
     annotate: AnnotateConfig = AnnotateConfig()
+    takedown: TakedownConfig = TakedownConfig()
+    license: LicenseConfig = LicenseConfig()
     select: SelectConfig = SelectConfig()
     decontamination: DecontaminationConfig = DecontaminationConfig()
     dedup: DedupConfig = DedupConfig()
@@ -352,6 +390,9 @@ def _resolve_paths(config: CorpusConfig, config_path: str) -> CorpusConfig:
             "output": absolute(config.output).rstrip("/"),
             "sources": sources,
             "annotate": config.annotate.model_copy(update={"language": language}),
+            "takedown": config.takedown.model_copy(
+                update={name: [absolute(path) for path in paths] for name, paths in config.takedown}
+            ),
             "decontamination": decontamination.model_copy(update={"evaluations": evaluations}),
             "tokenizer": tokenizer,
         }

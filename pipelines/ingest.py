@@ -28,7 +28,7 @@ from storage.commit import PartMarker
 from storage.errors import ConfigError
 
 STAGE = "ingest"
-VERSION = 1
+VERSION = 2
 PARTS = "parts"
 """Count in the marker of a unit that one task reads."""
 

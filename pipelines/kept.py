@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
+from pipelines import takedown
 from pipelines.annotate import signals_stage
 from pipelines.config import CorpusConfig
 from pipelines.ingest import document_parts
@@ -67,8 +68,12 @@ class KeptBatch:
 
 
 def kept_parts(config: CorpusConfig) -> list[KeptPart]:
-    """All parts with final decisions, by name. Raises UserError when a part lacks them."""
+    """All parts with final decisions, by name.
+
+    Raises UserError when a part lacks them, or when they are older than the take-down lists.
+    """
     require(config, FINAL, "dedup")
+    takedown.require_obeyed(config)
     documents = document_parts(config)
     final = _markers(config, FINAL)
     edits = {

@@ -264,7 +264,9 @@ def _portable(config: CorpusConfig) -> dict[str, Any]:
     fields = config.model_dump(mode="json", exclude={"output", "runner", "report"})
     for source in fields["sources"]:
         del source["paths"]
-    del fields["tokenizer"]["path"]
+    for evaluation in fields["decontamination"]["evaluations"]:
+        del evaluation["paths"]
+    del fields["tokenizer"]["path"], fields["takedown"]
     del fields["annotate"]["language"]["model"]
     return fields
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from pipelines import evaluations, select
+from pipelines import evaluations, license, select, takedown
 from pipelines.config import CorpusConfig
 from pipelines.packing import tokenizer
 from pipelines.runner import check_runner
@@ -23,6 +23,8 @@ def check(config: CorpusConfig) -> None:
     for source in config.sources:
         load_source(source.format, source.options, source.name)
         select.groups_read(config, source.name)
+    takedown.read_lists(config)
+    license.policy(config)
     if config.decontamination.evaluations:
         evaluations.index(evaluations.configured(config))
     if config.tokenizer.path:

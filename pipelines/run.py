@@ -9,7 +9,18 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import annotate, decontaminate, dedup, ingest, pack, preflight, report, select
+from pipelines import (
+    annotate,
+    decontaminate,
+    dedup,
+    ingest,
+    license,
+    pack,
+    preflight,
+    report,
+    select,
+    takedown,
+)
 from pipelines.config import CorpusConfig, dump_config
 from pipelines.report import Report
 from storage import objects
@@ -18,6 +29,8 @@ RESOLVED_CONFIG = "config.resolved.yaml"
 STAGES: tuple[tuple[str, Callable[[CorpusConfig], object]], ...] = (
     ("ingest", ingest.run),
     ("annotate", annotate.run),
+    ("takedown", takedown.run),
+    ("license", license.run),
     ("select", select.run),
     ("decontaminate", decontaminate.run),
     ("dedup", dedup.run),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+import xxhash
 
 from pipelines.config import CorpusConfig
 from pipelines.documents_part import CASUALTY_PREFIX, SKIP_PREFIX
@@ -130,6 +131,7 @@ def _trace_document(config: CorpusConfig, doc_id: int) -> Iterator[str]:
     document = _row(config.path("documents", f"{part}.parquet"), row)
     yield f"document {doc_id}: row {row} of documents/{part}.parquet"
     yield from _origin(config, document)
+    yield f"  hash       {xxhash.xxh3_128_hexdigest(document['text'].encode())}"
     yield f"  text       {show(document['text'])}"
     try:
         final = _row(config.path(FINAL, f"{part}.parquet"), row)

@@ -27,6 +27,8 @@ from storage.objects import ObjectNotFound, StorageError
 VERSION = 1
 MANIFEST = "manifest.json"
 SHARDS_TABLE = "shards.parquet"
+EXCLUSIONS_TABLE = "exclusions.parquet"
+"""Documents in shards that training must not see: `doc_id` uint64."""
 
 SHARDS = pa.schema(
     [

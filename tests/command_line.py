@@ -17,7 +17,9 @@ import yaml
 import tilth
 from storage import commit, tables
 
-STAGE_TIME = re.compile(r"(ingest|annotate|select|decontaminate|dedup|pack) +\d+\.\d s")
+STAGE_TIME = re.compile(
+    r"(ingest|annotate|takedown|license|select|decontaminate|dedup|pack) +\d+\.\d s"
+)
 NUM_DOCUMENTS = 8
 
 

@@ -1,7 +1,7 @@
 """Documents that were taken down after packing: `exclusions.parquet` beside the manifest.
 
-One column, doc_id uint64. Their tokens become padding, without weight and hidden from attention;
-the order of everything else stays. `tilth shards rewrite` removes the bytes.
+Written by `tilth takedown`. One column, doc_id uint64. Their tokens become padding, without weight
+and hidden from attention; the order of everything else stays. Packing again removes the bytes.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from storage import objects, tables
-from storage.manifest import CorpusManifest
+from storage.manifest import EXCLUSIONS_TABLE, CorpusManifest
 from storage.objects import StorageError
-
-EXCLUSIONS_TABLE = "exclusions.parquet"
 
 
 def read_exclusions(corpus: CorpusManifest) -> NDArray[np.uint64]:

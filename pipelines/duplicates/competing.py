@@ -101,6 +101,10 @@ def stage_markers(config: CorpusConfig, stage: str, parts: Sequence[Part]) -> di
 def earlier_stages(config: CorpusConfig) -> list[str]:
     """The stages before dedup that have decided, or that the configuration asks for, in order."""
     asked = {select.STAGE}
+    if config.takedown.is_set:
+        asked.add("decisions/takedown")
+    if config.license.is_set:
+        asked.add("decisions/license")
     if config.decontamination.evaluations:
         asked.add("decisions/decontamination")
     return [

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from filters import hashing
+from filters import hashing, licenses
 from pipelines.config import CorpusConfig
 from pipelines.kept import KeptBatch, KeptPart, iter_kept, read_rows
 from pipelines.packing import tokenizer
@@ -24,7 +24,7 @@ from storage.commit import PartMarker
 
 STAGE = "scatter"
 LANGUAGE = "signals/language"
-COLUMNS = ["doc_id", "text", "source", "record"]
+COLUMNS = ["doc_id", "text", "source", "record", "license"]
 MAX_NAME_CHARS = 80
 
 
@@ -96,6 +96,9 @@ def token_rows(documents: pa.RecordBatch, tokens: Tokens) -> pa.RecordBatch:
 def strata_of(config: CorpusConfig, batch: KeptBatch, languages: list[str] | None) -> list[Stratum]:
     """Split and stratum of each document, by `pack.partition_by`."""
     by = {"source": batch.documents.column("source").to_pylist(), "language": languages}
+    if "license" in config.pack.partition_by:
+        texts = batch.documents.column("license").to_pylist()
+        by["license"] = [licenses.family(text or "") for text in texts]
     columns = [by[name] for name in config.pack.partition_by]
     names = [stratum_name(values) for values in zip(*columns, strict=True)]
     names = names or ["all"] * len(batch.splits)

@@ -55,8 +55,9 @@ class Chooser:
         hashes = read_columns(config, signals_stage("hash"), part, ["content_hash"])
         high, low = split_hashes(hashes["content_hash"])
         reasons = final["reason"].combine_chunks().dictionary_encode()
+        shown = np.asarray(final["stage"].to_pylist(), object) != "takedown"  # never those
         for code, reason in enumerate(reasons.dictionary.to_pylist()):
-            rows = np.flatnonzero(reasons.indices.to_numpy() == code)
+            rows = np.flatnonzero((reasons.indices.to_numpy() == code) & shown)
             rows = rows[np.lexsort((high[rows], low[rows]))][: self.limit]
             orders = zip(low[rows].tolist(), high[rows].tolist(), strict=True)
             columns = final.take(pa.array(rows)).to_pylist()

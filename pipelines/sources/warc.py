@@ -47,6 +47,8 @@ SUFFIXES = tuple(
 )
 SKIPPED_TYPES = ("warcinfo", "request", "metadata", "revisit", "resource", "continuation")
 HTML_TYPES = ("text/html", "application/xhtml+xml")
+RESERVATION_HEADERS = ("tdm-reservation", "x-robots-tag")
+"""Of a response, kept in `meta`: what its publisher says on text and data mining."""
 
 
 class Options(HtmlOptions):
@@ -156,6 +158,7 @@ def _page(
         "encoding": page.encoding if page.encoding != "utf-8" else "",
         "utf8_repaired": str(page.num_replaced or ""),
         "http_truncated": "1" if is_truncated else "",
+        **{name: response.headers.get(name, "") for name in RESERVATION_HEADERS},
     }
     return _document(record, address, page.text, page.title, meta)
 

@@ -11,9 +11,14 @@ import xxhash
 from numpy.typing import NDArray
 
 from storage import tables
-from storage.manifest import SHARDS, CorpusManifest, TokenizerEntry, write_manifest
+from storage.manifest import (
+    EXCLUSIONS_TABLE,
+    SHARDS,
+    CorpusManifest,
+    TokenizerEntry,
+    write_manifest,
+)
 from storage.shards import ShardDocument, ShardWriter
-from training.exclusions import EXCLUSIONS_TABLE
 
 VOCAB_SIZE = 1000
 BLOCK_BYTES = 128

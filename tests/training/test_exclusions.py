@@ -3,9 +3,10 @@ import pyarrow as pa
 import pytest
 
 from storage import tables
+from storage.manifest import EXCLUSIONS_TABLE
 from storage.objects import StorageError
 from tests.training.corpora import exclude, small_corpus
-from training.exclusions import EXCLUSIONS_TABLE, read_exclusions
+from training.exclusions import read_exclusions
 
 
 def test_no_table_excludes_nothing(tmp_path):
