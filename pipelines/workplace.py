@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from pipelines.config import CorpusConfig
-from pipelines.runner import LOCAL, num_workers
+from pipelines.config import CorpusConfig, RunnerConfig
+from pipelines.runner import LOCAL, SMALL_JOB_BYTES, num_workers
 from pipelines.stages import Slice, StageError, Task, Work, run_tasks
 from storage import objects
 from storage.errors import UserError
@@ -69,10 +69,17 @@ class Workplace:
 
 
 def run_step(config: CorpusConfig, stage: str, tasks: list[Task], work: Work) -> None:
-    """Runs a map-only step; without Beam where Beam would use this one process anyway.
-
-    A pipeline costs about half a second, and dedup has seven steps.
-    """
+    """Runs a map-only step; without Beam where this process is enough."""
     num_bytes = sum(task.weight for task in tasks)
-    alone = config.runner.name == LOCAL and num_workers(config.runner, len(tasks), num_bytes) == 1
+    alone = is_alone(config.runner, len(tasks), num_bytes)
     run_tasks(config, stage, tasks, work, Slice(0, 1) if alone else None)
+
+
+def is_alone(runner: RunnerConfig, num_tasks: int, num_bytes: int) -> bool:
+    """Whether a step of dedup runs in this process, without Beam.
+
+    Dedup has a dozen steps. A pipeline costs half a second in this process and 3-5 s with worker
+    processes, so what they would do in that time is done here, however many workers there may be.
+    """
+    is_small = num_bytes < SMALL_JOB_BYTES
+    return runner.name == LOCAL and (is_small or num_workers(runner, num_tasks, num_bytes) == 1)

@@ -12,7 +12,7 @@ at most one pass.
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
@@ -33,7 +33,7 @@ from pipelines.duplicates.features import read_bands
 from pipelines.duplicates.hot_buckets import HotHashes, link_hot_buckets
 from pipelines.duplicates.pieces import split_by_part, write_pieces
 from pipelines.runner import run_pipeline
-from pipelines.workplace import Workplace
+from pipelines.workplace import Workplace, is_alone
 from storage import commit, objects
 from storage.commit import PartMarker
 
@@ -78,6 +78,10 @@ def _run_pass(
     num_rows = sum(part.num_docs for part in parts) * len(one.bands) * one.num_keys
     num_bytes = num_rows * ROW.itemsize // one.num_slices
 
+    objects.delete_tree(place.failures)
+    if is_alone(config.runner, len(parts), num_bytes):
+        _shuffle_here(place, order, one, hot, name)
+        return
     read = ReadBands(place, one, hot)
 
     def build(pipeline: beam.Pipeline) -> None:
@@ -90,9 +94,26 @@ def _run_pass(
             | "Write pairs" >> beam.ParDo(WritePairs(place, name))
         )
 
-    objects.delete_tree(place.failures)
     run_pipeline(config.runner, build, num_tasks=len(parts), num_bytes=num_bytes)
     place.raise_recorded()
+
+
+def _shuffle_here(
+    place: Workplace, parts: Sequence[Part], one: Pass, hot: HotHashes, name: str
+) -> None:
+    """What the pipeline does, in this process: the rows of a pass are within its memory."""
+    groups: dict[int, list[bytes]] = defaultdict(list)
+    for part in parts:
+        for key, rows in read_rows(place, one, hot, part):
+            groups[key].append(rows)
+    for key in sorted(groups):
+        marker = write_pairs(place, key_name(name, key), groups.pop(key))
+        commit.write_marker(place.work, marker)
+
+
+def key_name(name: str, key: int) -> str:
+    """The part that the marker of one key of a pass names."""
+    return f"{name}/key-{key:08d}"
 
 
 class ReadBands(beam.DoFn):
@@ -116,7 +137,7 @@ class WritePairs(beam.DoFn):
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> None:
         key, values = element
-        part = f"{self._name}/key-{key:08d}"
+        part = key_name(self._name, key)
         with self._place.recording(part):
             commit.write_marker(self._place.work, write_pairs(self._place, part, values))
 

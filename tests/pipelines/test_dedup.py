@@ -227,7 +227,7 @@ def test_workers_passes_and_shuffled_groups_do_not_matter(
     dedup.run(configs[0])
     runner = configs[1].runner.model_copy(update={"workers": 2})
     with monkeypatch.context() as patch:  # map-only steps stay here: each pipeline costs seconds
-        patch.setattr("pipelines.workplace.num_workers", lambda *_: 1)
+        patch.setattr("pipelines.duplicates.band_shuffle.is_alone", lambda *_: False)
         dedup.run(configs[1].model_copy(update={"runner": runner}))
     monkeypatch.setattr("pipelines.duplicates.candidates.MAX_PASS_BYTES", 10_000)
     monkeypatch.setattr("pipelines.duplicates.candidates.KEY_BYTES", 500)

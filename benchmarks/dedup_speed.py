@@ -1,0 +1,242 @@
+"""Near-duplicate removal end to end: documents in Parquet to final decisions, next to peers.
+
+    python -m benchmarks.dedup_speed [--megabytes 200] [--peer-python PYTHON] [--workers 1]
+
+The documents have about 4.4 kB of windows of real prose in random order; every fifth is a near copy
+of an earlier one with up to 5 % of its words replaced. `tilth` is two commands as users run them,
+`annotate` (which here lacks the content hashes and the signatures alone) and `dedup`, with their
+start-up, reading and writing. The difference of two sizes gives the rate of each further MB, which
+is what a large corpus sees. Peers remove duplicates from a sample of the same documents, in JSON
+lines, by the programs in dedup_speed_peers.py; their imports are not in their rates either: they
+too are measured at two sizes.
+
+The peers' environment is that of benchmarks/minhash.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import random
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from benchmarks.processes import run_module
+from pipelines.annotate import signals_stage, source_annotations
+from pipelines.config import CorpusConfig, load_config
+from pipelines.stages import FINISHED
+from storage import commit, tables
+from storage.addresses import doc_ids
+from storage.commit import PartMarker, WrittenObject
+from storage.tables import DECISION, DOCUMENTS, TableWriter
+
+BOOKS = Path(__file__).parent.parent / "examples" / "quickstart" / "data" / "books"
+PEERS = Path(__file__).with_name("dedup_speed_peers.py")
+PART_BYTES = 64_000_000
+BATCH = 1024
+WINDOW_WORDS, NUM_WINDOWS = 60, 13
+COPIES, MAX_EDITS = 0.2, 0.05
+PEER_SHARE = {"datatrove": 0.01, "rensa": 0.1}
+"""Of the documents; a peer's rate does not depend on it, its run time does."""
+
+
+@dataclass(frozen=True)
+class Run:
+    megabytes: float
+    cpu_seconds: float
+    wall_seconds: float
+    peak_bytes: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="dedup end to end, with peers")
+    parser.add_argument("--megabytes", type=float, default=200, help="of text, larger run")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--peer-python")
+    parser.add_argument("--folder", type=Path, help="for the corpora; default a temporary one")
+    options = parser.parse_args()
+    sizes = (options.megabytes / 4, options.megabytes)
+    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+        folder = Path(temporary)
+        ours(folder / "compile", 1, 1)  # kernels, into the cache
+        runs = [ours(folder / f"{size:g}", size, options.workers) for size in sizes]
+        table: dict[str, list[Run]] = {}
+        for step in ("annotate", "dedup"):
+            table[f"tilth: {step}"] = [run[step] for run in runs]
+        table["tilth"] = [together(run["annotate"], run["dedup"]) for run in runs]
+        for peer, share in PEER_SHARE.items() if options.peer_python else ():
+            table[peer] = [
+                peer_run(options.peer_python, peer, folder / f"{peer}-{size:g}", size * share)
+                for size in sizes
+            ]
+    print_table(table, options.workers)
+
+
+def documents(megabytes: float) -> Iterator[str]:
+    """Texts of about 4.4 kB: windows of prose, and near copies of earlier ones."""
+    rng = random.Random(1)
+    words = [word for path in sorted(BOOKS.glob("*.txt.gz")) for word in read_words(path)]
+    earlier: list[list[str]] = []
+    written = 0
+    while written < megabytes * 1e6:
+        if earlier and rng.random() < COPIES:
+            own = list(rng.choice(earlier))
+            for _ in range(int(len(own) * rng.random() * MAX_EDITS)):
+                own[rng.randrange(len(own))] = rng.choice(words)
+        else:
+            starts = [rng.randrange(len(words) - WINDOW_WORDS) for _ in range(NUM_WINDOWS)]
+            own = [word for start in starts for word in words[start : start + WINDOW_WORDS]]
+            if len(earlier) < 10_000:
+                earlier.append(own)
+        text = " ".join(own)
+        written += len(text.encode())
+        yield text
+
+
+def read_words(path: Path) -> list[str]:
+    with gzip.open(path) as book:
+        return book.read().decode("utf-8", "replace").split()
+
+
+def ours(folder: Path, megabytes: float, workers: int) -> dict[str, Run]:
+    folder.mkdir()
+    corpus = folder / "corpus.yaml"
+    settings = {
+        "name": "speed",
+        "output": str(folder / "out"),
+        "sources": [{"name": "web", "format": "jsonl", "paths": [str(folder / "*.jsonl")]}],
+        "pack": {"validation_fraction": 0.0},
+        "runner": {"workers": workers},
+    }
+    corpus.write_text(json.dumps(settings))
+    text_bytes = write_corpus(load_config(str(corpus), []), documents(megabytes)) / 1e6
+    runs = {}
+    for step in ("annotate", "dedup"):
+        usage = run_module("tilth", step, str(corpus), peaks=True)
+        peak = max(usage.peak_bytes.values())
+        runs[step] = Run(text_bytes, usage.cpu_seconds, usage.wall_seconds, peak)
+    return runs
+
+
+def write_corpus(config: CorpusConfig, texts: Iterator[str]) -> int:
+    """Documents as ingest and select leave them, without signals; returns the bytes of text."""
+    total, part, more = 0, 0, True
+    while more:
+        name = f"web/{part:07d}-0000"
+        path = config.path("documents", f"{name}.parquet")
+        num_docs = num_bytes = 0
+        with TableWriter(path, DOCUMENTS) as writer:
+            while more and num_bytes < PART_BYTES:
+                chunk = [text for text, _ in zip(texts, range(BATCH), strict=False)]
+                more = len(chunk) == BATCH
+                writer.write(_batch(part, num_docs, chunk))
+                num_docs += len(chunk)
+                num_bytes += sum(len(text.encode()) for text in chunk)
+        _commit(
+            config, name, part, num_docs, WrittenObject.of_table("documents", name, writer.stats)
+        )
+        total += num_bytes
+        part += 1
+    for stage in ("ingest", "decisions/select"):
+        commit.write_marker(config.output, PartMarker(FINISHED, stage, "benchmark"))
+    return total
+
+
+def _batch(part: int, first_row: int, texts: list[str]) -> pa.RecordBatch:
+    columns = {
+        "doc_id": doc_ids(part, 0, first_row, len(texts)),
+        "text": texts,
+        "source": ["web"] * len(texts),
+        "record": [f"{part}#{first_row + row}" for row in range(len(texts))],
+        "meta": [[] for _ in texts],
+    }
+    empty = [""] * len(texts)
+    arrays = [pa.array(columns.get(field.name, empty), field.type) for field in DOCUMENTS]
+    return pa.RecordBatch.from_arrays(arrays, schema=DOCUMENTS)
+
+
+def _commit(
+    config: CorpusConfig, name: str, part: int, num_docs: int, written: WrittenObject
+) -> None:
+    """Markers of the stages before; signals that dedup does not need count as written."""
+    counts = {"records": num_docs, "documents": num_docs}
+    commit.write_marker(config.output, PartMarker("ingest", name, "r", [written], counts))
+    for group, recipe in source_annotations(config, "web").recipe_ids(written.digest).items():
+        if group not in ("hash", "minhash"):
+            commit.write_marker(config.output, PartMarker(signals_stage(group), name, recipe))
+    ids = pa.array(doc_ids(part, 0, 0, num_docs))
+    drop, reason = pa.array([False] * num_docs), pa.array([""] * num_docs)
+    table = pa.Table.from_arrays([ids, drop, reason], schema=DECISION)
+    stage = "decisions/select"
+    stats = tables.write_table(config.path(stage, f"{name}.parquet"), table, DECISION)
+    selected = WrittenObject.of_table(stage, name, stats)
+    commit.write_marker(config.output, PartMarker(stage, name, "r", [selected]))
+
+
+def peer_run(python: str, peer: str, folder: Path, megabytes: float) -> Run:
+    folder.mkdir()
+    given = folder / "documents.jsonl"
+    num_bytes = 0
+    with given.open("w", encoding="utf-8") as lines:
+        for number, text in enumerate(documents(megabytes)):
+            lines.write(json.dumps({"text": text, "id": str(number)}) + "\n")
+            num_bytes += len(text.encode())
+    started = time.perf_counter()
+    environment = {**os.environ, "RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [python, "-P", str(PEERS), peer, str(given), str(folder)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{peer} ended with {process.returncode}; run {PEERS} to see why")
+    wall, cpu = time.perf_counter() - started, usage.ru_utime + usage.ru_stime
+    return Run(num_bytes / 1e6, cpu, wall, usage.ru_maxrss * 1024)
+
+
+def together(first: Run, second: Run) -> Run:
+    return Run(
+        first.megabytes,
+        first.cpu_seconds + second.cpu_seconds,
+        first.wall_seconds + second.wall_seconds,
+        max(first.peak_bytes, second.peak_bytes),
+    )
+
+
+def print_table(table: dict[str, list[Run]], workers: int) -> None:
+    print(f"{workers} worker(s) for tilth, one process for peers\n")
+    print(
+        "| | MB | CPU s | MB/s per core | each further MB: MB/s per core | wall s | peak MB |",
+        end="",
+    )
+    print(" tilth is |\n|---|--:|--:|--:|--:|--:|--:|--:|")
+    ours = marginal(table["tilth"])
+    for name, runs in table.items():
+        last, rate = runs[-1], marginal(runs)
+        ratio = "" if name.startswith("tilth") else f"{ours / rate:.0f} x"
+        print(
+            f"| {name} | {last.megabytes:.1f} | {last.cpu_seconds:.1f} | "
+            f"{last.megabytes / last.cpu_seconds:.1f} | {rate:.1f} | {last.wall_seconds:.1f} | "
+            f"{last.peak_bytes / 1e6:,.0f} | {ratio} |"
+        )
+
+
+def marginal(runs: list[Run]) -> float:
+    """MB per CPU second between the two sizes."""
+    small, large = runs
+    return (large.megabytes - small.megabytes) / (large.cpu_seconds - small.cpu_seconds)
+
+
+if __name__ == "__main__":
+    main()
