@@ -166,6 +166,37 @@ class DecontaminationConfig(Settings):
         return self
 
 
+class RepeatsConfig(Settings):
+    """Text that kept documents share, cut as edits; 0 switches a kind off."""
+
+    lines: int = Field(default=0, ge=0)
+    """Cut all but the first copy of a line that the corpus holds at least this often."""
+    paragraphs: int = Field(default=0, ge=0)
+    sentences: int = Field(default=0, ge=0)
+    """The same for spans of three sentences."""
+    boilerplate: int = Field(default=0, ge=0)
+    """Cut every copy of a line that at least this many documents of one domain hold."""
+    words: int = Field(default=0, ge=0)
+    """Cut all but the first copy of any run of at least this many words."""
+    min_words: int = Field(default=1, ge=1)
+    """Lines, paragraphs and sentences with fewer words are left alone."""
+    drop_share: float = Field(default=1.0, ge=0, le=1)
+    """A document that would lose a larger share of its bytes is cut whole."""
+
+    @model_validator(mode="after")
+    def _repeats_are_at_least_two(self) -> Self:
+        for kind in ("lines", "paragraphs", "sentences", "boilerplate"):
+            if getattr(self, kind) == 1:
+                raise ValueError(f"repeats.{kind} = 1 would cut all text; 2 is the least, 0 is off")
+        if 0 < self.words < MIN_REPEATED_WORDS:
+            raise ValueError(
+                f"repeats.words = {self.words}: runs of fewer than {MIN_REPEATED_WORDS} words "
+                "repeat by chance; 50 is usual, 0 is off"
+            )
+        return self
+
+
+MIN_REPEATED_WORDS = 8
 AUTO, AUTO_PERMUTATIONS, MAX_PERMUTATIONS = "auto", 112, 4096
 
 
@@ -199,6 +230,7 @@ class DedupConfig(Settings):
     seed: int = Field(default=1, ge=0)
     memory_bytes: int = Field(default=2 * GIB, ge=64 * MIB)
     """Bound of one shuffle; more data means more passes."""
+    repeats: RepeatsConfig = RepeatsConfig()
 
     @model_validator(mode="after")
     def _signal_has_a_name(self) -> Self:

@@ -5,6 +5,7 @@
     signals/minhash  -> candidates -> pairs/     (duplicates/candidates.py, pair_steps.py)
     pairs/           -> decisions/fuzzy          (duplicates/resolution.py)
     decisions/*      -> decisions/final          (duplicates/decide.py)
+    text that repeats -> edits/                  (repeats/: of kept documents, by option)
     decisions/final  -> generations/             (duplicates/generations.py: to append to)
 
 Only documents that earlier decisions keep compete. The one shuffle carries packed band hashes;
@@ -28,6 +29,7 @@ from pipelines.duplicates import (
     generations,
     same_url,
 )
+from pipelines.repeats import stage as repeats
 from pipelines.stages import require
 from storage import commit
 
@@ -59,4 +61,5 @@ def run(config: CorpusConfig) -> Counter[str]:
     alarm.check(config, parts)
     counts = decide.run(config, parts)
     generation.finish(parts)
+    repeats.run(config, parts)
     return counts

@@ -17,6 +17,7 @@ from pipelines import takedown
 from pipelines.annotate import signals_stage
 from pipelines.config import CorpusConfig
 from pipelines.ingest import document_parts
+from pipelines.repeats import stage as repeats
 from pipelines.stages import require
 from pipelines.views import PartEdits, view_editors
 from storage import commit, tables
@@ -81,19 +82,27 @@ def kept_parts(config: CorpusConfig) -> list[KeptPart]:
         for source in {marker.part.partition("/")[0] for marker in documents}
         for editor in view_editors(config, source)
     }
+    cut = {editor: _markers(config, f"edits/{editor}") for editor in repeats.editors(config)}
     parts = []
     for marker in documents:
         name, written = marker.part, marker.object("documents")
         editors = view_editors(config, name.partition("/")[0])
+        repeated = repeats.editors(config)
         digests = [written.digest]
         digests += [
             _require(edits[editor], name, "annotate").object(f"edits/{editor}").digest
             for editor in editors
         ]
+        digests += [
+            _require(cut[editor], name, "dedup").object(f"edits/{editor}").digest
+            for editor in repeated
+        ]
         decided = _require(final, name, "dedup")
         digests.append(decided.object(FINAL).digest)
         num_kept = decided.counts["kept"]
-        parts.append(KeptPart(name, written.rows, num_kept, written.bytes, editors, digests))
+        parts.append(
+            KeptPart(name, written.rows, num_kept, written.bytes, (*editors, *repeated), digests)
+        )
     return parts
 
 

@@ -55,7 +55,7 @@ def run(config: CorpusConfig, parts: Sequence[Part], generation: Generation) -> 
     stages = competing.earlier_stages(config)
     stages += [exact.URL_STAGE] if config.dedup.url else []
     stages += [exact.STAGE] if config.dedup.exact else []
-    recipe = _recipe(config, stages, parts, generation)
+    recipe = recipe_of(config, stages, parts, generation)
     started = time.monotonic()
     place = Workplace.open(config, recipe)
     decided = decisions.is_finished(config, STAGE, parts, recipe)
@@ -151,7 +151,7 @@ def ranked_pairs(config: CorpusConfig, parts: Sequence[Part], ranking: Ranking) 
             yield Pairs(better, worse, jaccard)
 
 
-def _recipe(
+def recipe_of(
     config: CorpusConfig, stages: Sequence[str], parts: Sequence[Part], generation: Generation
 ) -> str:
     settings = config.dedup.model_dump(exclude=OTHER_SETTINGS) | survivors.settings(config)

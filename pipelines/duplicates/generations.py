@@ -39,6 +39,7 @@ OTHER_SETTINGS = {
     "max_removed_per_source",
     "survivor",
     "survivor_signal",
+    "repeats",
 }
 """Of `dedup`: what cannot change an outcome, and the policy, which has settings of its own."""
 LAST = "dedup"

@@ -1,0 +1,1 @@
+"""Text that repeats across kept documents: lines, paragraphs, sentences, spans of words."""
