@@ -55,8 +55,10 @@ WORD = np.dtype(
         ("num_chars", np.uint16),
     ]
 )
-MAX_CHUNKS = 1 << 13
-"""Between documents, a table with more chunks is emptied: it has to fit the processor's cache."""
+MAX_CHUNKS = 1 << 16
+"""Between documents, a table with more chunks is emptied. With 1 << 13, text with many different
+words (Hebrew, Korean) was analysed again and again and took twice the time."""
+_FIRST_CHUNKS = 1 << 13
 _ROOM = MAX_CHUNK_BYTES + 8  # words and bytes that one chunk may need
 _SLOTS_PER_CHUNK = 4
 
@@ -84,10 +86,10 @@ def new_chunk_table():
     """An empty table."""
     return ChunkTable(
         np.zeros(3, np.int64),
-        np.zeros(_SLOTS_PER_CHUNK * MAX_CHUNKS, np.uint32),
-        np.zeros(MAX_CHUNKS, CHUNK),
-        np.zeros(2 * MAX_CHUNKS, WORD),
-        np.empty(16 * MAX_CHUNKS, np.uint8),
+        np.zeros(_SLOTS_PER_CHUNK * _FIRST_CHUNKS, np.uint32),
+        np.zeros(_FIRST_CHUNKS, CHUNK),
+        np.zeros(2 * _FIRST_CHUNKS, WORD),
+        np.empty(16 * _FIRST_CHUNKS, np.uint8),
     )
 
 
