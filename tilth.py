@@ -25,6 +25,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+classifier_app = typer.Typer(help="Quality classifiers.")
+app.add_typer(classifier_app, name="classifier")
 INTERRUPTED = 130
 """What typer returns after Ctrl-C."""
 BEAM = {"allow_extra_args": True}
@@ -259,6 +261,17 @@ def trace(
 
     config = _corpus(context, corpus, values)
     print(trace.run(config, url=url, doc_id=doc, shard=shard, sample=sample_index))
+
+
+@classifier_app.command("train")
+def train_classifier(
+    path: Annotated[str, typer.Argument(metavar="CLASSIFIER.yaml", help="The classifier's file.")],
+    values: SetValues = None,
+) -> None:
+    """A quality classifier from labelled examples, with metrics of held-out ones."""
+    from pipelines import train_classifier
+
+    print(train_classifier.run(train_classifier.load(path, values or [])))
 
 
 @app.command()

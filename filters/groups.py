@@ -19,7 +19,17 @@ from typing import Any, Literal
 import pyarrow as pa
 import xxhash
 
-from filters import decontamination, hashing, language, minhash, pii, public_suffix, textstats
+from filters import (
+    classifier,
+    decontamination,
+    hashing,
+    language,
+    minhash,
+    pii,
+    public_suffix,
+    textstats,
+)
+from filters.classifier import ClassifierParams
 from filters.decontamination import NgramIndex
 from filters.language import LanguageParams
 from filters.minhash import MinHashParams
@@ -62,6 +72,16 @@ def language_group(params: LanguageParams) -> SignalGroup:
     settings = {**asdict(params), "model_path": _file_digest(params.model_path)}
     compute = partial(language.compute, params=params)
     return SignalGroup("language", language.VERSION, settings, language.SCHEMA, compute)
+
+
+def classifier_group(params: ClassifierParams) -> SignalGroup:
+    """Named after the classifier, so that one can be added without the others being written."""
+    settings = {**asdict(params), "model_path": _file_digest(params.model_path)}
+    compute = partial(classifier.compute, params=params)
+    name = f"classifier_{params.name}"
+    return SignalGroup(
+        name, classifier.VERSION, settings, classifier.schema(params), compute, "edited"
+    )
 
 
 def hash_group() -> SignalGroup:

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from filters import groups
+from filters.classifier import ClassifierParams
 from filters.edits import apply_edits
 from filters.groups import Editor, SignalGroup
 from filters.language import LanguageParams
@@ -104,6 +105,10 @@ def source_annotations(config: CorpusConfig, source: str) -> SourceAnnotations:
         groups.text_group(),
         groups.language_group(LanguageParams(language.model, language.max_chars)),
         groups.hash_group(),
+    ]
+    chosen += [
+        groups.classifier_group(ClassifierParams(one.name, one.model, one.label))
+        for one in config.annotate.classifiers
     ]
     if dedup.fuzzy:
         chosen.append(groups.minhash_group(minhash_params(dedup)))

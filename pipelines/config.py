@@ -84,10 +84,29 @@ class LanguageConfig(Settings):
     max_chars: int = Field(default=1000, ge=1)
 
 
+class ClassifierConfig(Settings):
+    """A quality classifier, whose score is the signal `<name>_score`."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    model: str
+    """Path of a model of `tilth classifier train` (.npz) or of fastText (.bin, .ftz)."""
+    label: str = "hq"
+    """Label of a fastText model whose probability is the score."""
+
+
 class AnnotateConfig(Settings):
     language: LanguageConfig = LanguageConfig()
+    classifiers: list[ClassifierConfig] = []
     pii: bool = False
     """Count personal data also where no rule or editor asks for it."""
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> Self:
+        names = [classifier.name for classifier in self.classifiers]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two classifiers are named {twice[0]!r}; names must differ")
+        return self
 
 
 class SelectConfig(Settings):
@@ -412,6 +431,9 @@ def _resolve_paths(config: CorpusConfig, config_path: str) -> CorpusConfig:
         one.model_copy(update={"paths": [absolute(path) for path in one.paths]})
         for one in decontamination.evaluations
     ]
+    classifiers = [
+        one.model_copy(update={"model": absolute(one.model)}) for one in config.annotate.classifiers
+    ]
     language, tokenizer = config.annotate.language, config.tokenizer
     if language.model:
         language = language.model_copy(update={"model": absolute(language.model)})
@@ -421,7 +443,9 @@ def _resolve_paths(config: CorpusConfig, config_path: str) -> CorpusConfig:
         update={
             "output": absolute(config.output).rstrip("/"),
             "sources": sources,
-            "annotate": config.annotate.model_copy(update={"language": language}),
+            "annotate": config.annotate.model_copy(
+                update={"language": language, "classifiers": classifiers}
+            ),
             "takedown": config.takedown.model_copy(
                 update={name: [absolute(path) for path in paths] for name, paths in config.takedown}
             ),

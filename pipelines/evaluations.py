@@ -1,15 +1,12 @@
 """The evaluation sets of a corpus file: their texts, and the index that documents are held against.
 
-JSON Lines (plain or compressed), Parquet, and Arrow files as `datasets` saves them. A file that
-cannot be read whole, or a field that no row has, stops the run: an evaluation that is looked for
-in part only would pass for a clean corpus.
+A file that cannot be read whole, or a field that no row has, stops the run: an evaluation that is
+looked for in part only would pass for a clean corpus.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,18 +17,11 @@ from filters import groups
 from filters.decontamination import Evaluation, NgramIndex, build_index
 from filters.groups import Editor
 from pipelines.config import CorpusConfig
+from pipelines.dataset_files import iter_rows, list_files
 from pipelines.sources.fields import look_up
-from pipelines.sources.streams import DamagedStreamError, TooLargeError, read_decoded
-from storage import objects, tables
+from storage import objects
 from storage.backend import printable
 from storage.errors import ConfigError
-
-MAX_FILE_BYTES = 4 << 30
-_TABLE_SUFFIXES = (".parquet", ".arrow")
-_FOLDER_SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".jsonl.zst", *_TABLE_SUFFIXES)
-"""What is read of a folder: beside Arrow files lie `dataset_info.json` and the like."""
-_ARROW_FILE = b"ARROW1"
-"""How an Arrow file begins; `datasets` writes streams, which have no such mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +69,7 @@ def read_texts(evaluation: EvaluationFiles) -> list[str]:
     found = dict.fromkeys(evaluation.fields, 0)
     names: set[str] = set()
     for path in _files(evaluation):
-        for row in _rows(path):
+        for row in iter_rows(path):
             names.update(map(str, row))
             for field in evaluation.fields:
                 pieces = [look_up(row, name) for name in field.split("+")]
@@ -112,63 +102,7 @@ def _settings(evaluations: tuple[EvaluationFiles, ...]) -> list[list[Any]]:
 
 
 def _files(evaluation: EvaluationFiles) -> list[str]:
-    found: list[str] = []
-    for pattern in evaluation.paths:
-        try:
-            infos = objects.expand(pattern)
-        except objects.StorageError as error:
-            raise ConfigError(f"evaluation {evaluation.name!r}: {error}") from error
-        is_folder = not any(char in pattern for char in "*?") and infos[0].path != pattern
-        found += [
-            info.path
-            for info in infos
-            if not is_folder or info.path.lower().endswith(_FOLDER_SUFFIXES)
-        ]
-    if not found:
-        raise ConfigError(
-            f"evaluation {evaluation.name!r}: {', '.join(evaluation.paths)} holds no file that "
-            f"ends in {', '.join(_FOLDER_SUFFIXES)}"
-        )
-    return found
-
-
-def _rows(path: str) -> Iterator[dict[str, Any]]:
-    if path.lower().endswith(".parquet"):
-        for batch in tables.iter_batches(path):
-            yield from batch.to_pylist()
-    elif path.lower().endswith(".arrow"):
-        yield from _arrow_rows(path)
-    else:
-        yield from _json_rows(path)
-
-
-def _arrow_rows(path: str) -> Iterator[dict[str, Any]]:
-    data = objects.read(path)
-    try:
-        opened = pa.ipc.open_file if data.startswith(_ARROW_FILE) else pa.ipc.open_stream
-        rows = opened(pa.py_buffer(data)).read_all()
-        rows.validate(full=True)
-    except pa.ArrowException as error:
-        raise ConfigError(f"{path} is not an Arrow file: {' '.join(str(error).split())}") from error
-    for batch in rows.to_batches(max_chunksize=tables.MAX_BATCH_ROWS):
-        yield from batch.to_pylist()
-
-
-def _json_rows(path: str) -> Iterator[dict[str, Any]]:
-    try:
-        lines = read_decoded(path, MAX_FILE_BYTES).split(b"\n")
-    except (DamagedStreamError, TooLargeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{path} line {number} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise ConfigError(f"{path} line {number} holds {type(row).__name__}, not an object")
-        yield row
+    return list_files(f"evaluation {evaluation.name!r}", evaluation.paths)
 
 
 def _strings(value: Any) -> list[str]:

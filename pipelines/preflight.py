@@ -8,6 +8,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pyarrow as pa
+
+from filters import classifier
+from filters.classifier import ClassifierParams
 from pipelines import evaluations, license, select, takedown
 from pipelines.config import CorpusConfig
 from pipelines.packing import tokenizer
@@ -20,6 +24,8 @@ def check(config: CorpusConfig) -> None:
     """Raises ConfigError for the first thing that a stage could not use."""
     check_runner(config.runner)
     _check_language_model(config.annotate.language.model)
+    for one in config.annotate.classifiers:
+        _check_classifier(f"annotate.classifiers.{one.name}", one.model, one.label)
     for source in config.sources:
         load_source(source.format, source.options, source.name)
         select.groups_read(config, source.name)
@@ -32,14 +38,25 @@ def check(config: CorpusConfig) -> None:
 
 
 def _check_language_model(path: str | None) -> None:
-    if path is None:
-        return
+    if path is not None:
+        _check_fasttext("annotate.language.model", path)
+
+
+def _check_classifier(key: str, path: str, label: str) -> None:
+    if not path.endswith(".npz"):
+        _check_fasttext(key, path)
+    try:
+        text = pa.record_batch({"text": pa.array(["a text"], pa.large_string())})
+        classifier.compute(text, ClassifierParams("check", path, label))
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}") from error
+
+
+def _check_fasttext(key: str, path: str) -> None:
     # In a process of its own: fastText crashes on a file that is cut short.
     program = "import sys, fasttext; fasttext.load_model(sys.argv[1]).predict(['a text'])"
     command = [sys.executable, "-c", program, path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = done.stderr.strip().rpartition("\n")[2] or "fastText crashes on it"
-        raise ConfigError(
-            f"annotate.language.model: {path} is not a fastText .bin or .ftz file: {reason}"
-        )
+        raise ConfigError(f"{key}: {path} is not a fastText .bin or .ftz file: {reason}")

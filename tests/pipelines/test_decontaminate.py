@@ -95,7 +95,8 @@ def test_a_threshold_rewrites_decisions_only(tilth: CommandLine, tmp_path: Path)
     assert fates(tmp_path) == [("", "")] * 8
     after = digests(tmp_path)
     folders = {path.split("/")[0] for path in after if after[path] != before.get(path)}
-    assert folders == {"decisions"}
+    assert "decisions" in folders
+    assert not folders & {"documents", "signals", "edits"}
 
 
 def test_sources_in_cut_lose_the_leak_and_keep_the_document(
