@@ -13,6 +13,7 @@ import pytest
 from datasketch import MinHash
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from filters import lsh, minhash
 from filters.minhash import MinHashParams
@@ -113,7 +114,7 @@ def test_golden_signature() -> None:
 def test_estimates_lie_within_three_standard_errors_as_often_as_a_binomial_does() -> None:
     """The estimate is a binomial share: within 3 sigma at least 99 %, and without bias."""
     rng = np.random.default_rng(1)
-    left, right, jaccard = random_sets(rng, rng.uniform(0.1, 0.95, 4_000), 300)
+    left, right, jaccard = random_sets(rng, rng.uniform(0.1, 0.95, 10_000), 150)
     sigma = np.sqrt(jaccard * (1 - jaccard) / 112)
     error = (
         minhash.estimate(
@@ -147,6 +148,45 @@ def test_as_accurate_as_datasketch() -> None:
     ]
     ours_rms = np.sqrt(np.mean((ours - jaccard) ** 2))
     assert ours_rms < 1.25 * np.sqrt(np.mean((theirs - jaccard) ** 2))
+
+
+def test_estimates_agree_with_those_of_datasketch() -> None:
+    """10,011 pairs of 142 sets in which neighbours overlap: two estimates of one similarity.
+
+    Their hash functions are independent, so the difference has twice the variance of one.
+    """
+    universe = np.random.default_rng(4).integers(0, 1 << 64, 142 * 4 + 200, dtype=np.uint64)
+    sets = np.stack([universe[4 * k : 4 * k + 200] for k in range(142)])
+    rows = Ragged(np.arange(143, dtype=np.int64) * 200, sets.ravel())
+    i, j = np.triu_indices(142, 1)
+    assert len(i) == 10_011
+    shared = np.maximum(200 - 4 * (j - i), 0)
+    jaccard = shared / (400 - shared)
+    signature = minhash.minimum_hashes(rows, 112, 1)
+    ours = minhash.estimate(signature[i], signature[j])
+    sketches = np.stack([_datasketch(values).hashvalues for values in sets])
+    theirs = (sketches[i] == sketches[j]).mean(axis=1)
+    sigma = np.sqrt(jaccard * (1 - jaccard) / 112)
+    for estimates in (ours, theirs):
+        assert np.mean(np.abs(estimates - jaccard) <= 3 * sigma) >= 0.99
+    assert np.mean(np.abs(ours - theirs) <= 3 * np.sqrt(2) * sigma) >= 0.99
+
+
+@pytest.mark.parametrize("jaccard", [0.7, 0.8, 0.9])
+def test_number_of_colliding_bands_is_binomial(jaccard: float) -> None:
+    """Chi-square of 10,000 pairs against Binomial(14, J**8): bands are independent."""
+    rng = np.random.default_rng(int(jaccard * 100))
+    left, right, exact = random_sets(rng, np.full(10_000, jaccard), 150)
+    bands = [
+        minhash.band_hashes(minhash.minimum_hashes(side, 112, 1), 14, 8) for side in (left, right)
+    ]
+    counts = np.bincount((bands[0] == bands[1]).sum(axis=1), minlength=15)
+    expected = 10_000 * stats.binom.pmf(np.arange(15), 14, exact[0] ** 8)
+    rare = np.flatnonzero(expected < 10)  # chi-square wants no rare cells: the tails together
+    common = np.setdiff1d(np.arange(15), rare)
+    observed = np.append(counts[common], counts[rare].sum())
+    predicted = np.append(expected[common], expected[rare].sum())
+    assert stats.chisquare(observed, predicted).pvalue > 1e-4
 
 
 def _datasketch(values: np.ndarray) -> MinHash:
