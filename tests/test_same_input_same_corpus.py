@@ -131,5 +131,5 @@ def test_a_threshold_redoes_decisions_and_reads_no_raw_file(tmp_path):
         assert done.returncode == 0, done.stderr
     after = digests(str(output))
     changed = {path.split("/")[0] for path in after if after[path] != before.get(path)}
-    assert changed <= {"decisions", "pairs", "shards", "tokenizer.json"}
+    assert changed <= {"decisions", "generations", "pairs", "shards", "tokenizer.json"}
     assert "decisions" in changed
