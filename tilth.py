@@ -11,7 +11,7 @@ import io
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional, cast
 
 import typer
 
@@ -148,6 +148,25 @@ def tune(
     from pipelines import tune
 
     print(tune.run(_corpus(context, corpus, values, sample), rule))
+
+
+@app.command()
+def thresholds(
+    context: typer.Context,
+    corpus: CorpusFile,
+    output: Annotated[str, typer.Option(help="The recipe to write.")] = "thresholds.yaml",
+    method: Annotated[str, typer.Option(help="quantile, mean_std or tail.")] = "quantile",
+    reference: Annotated[str, typer.Option(help="Language that the bounds were made for.")] = "en",
+    tail: Annotated[float, typer.Option(help="Share that each bound drops, for tail.")] = 0.1,
+    min_documents: Annotated[int, typer.Option(min=2, help="Per language.")] = 1000,
+    values: SetValues = None,
+) -> None:
+    """The corpus's rules with bounds for each language, as a recipe."""
+    from pipelines import thresholds
+    from pipelines.thresholds import Derivation, Method
+
+    derivation = Derivation(cast(Method, method), reference, tail, min_documents)
+    print(thresholds.run(_corpus(context, corpus, values), output, derivation))
 
 
 @app.command(context_settings=BEAM)

@@ -60,13 +60,15 @@ class SourceConfig(Settings):
     """Quality recipes by name (gopher, c4, fineweb, ...) or path; none means no quality rules."""
     license: str = ""
     """SPDX id of documents that do not say their own."""
+    languages: list[str] = []
+    """Expected ones, as the language model names them: others are dropped. Empty keeps all."""
     options: dict[str, Any] = {}
     """Options of the format, checked by the format."""
 
     @model_validator(mode="before")
     @classmethod
     def _one_or_many(cls, values: Any) -> Any:
-        return lists_of(values, "paths", "recipe")
+        return lists_of(values, "paths", "recipe", "languages")
 
 
 class IngestConfig(Settings):

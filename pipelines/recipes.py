@@ -27,6 +27,9 @@ def source_recipe(config: CorpusConfig, source: str) -> Recipe:
 def source_rules(config: CorpusConfig, source: str) -> list[Rule]:
     """All rules that decide on a source's documents: its recipes', then the corpus's."""
     rules = [*source_recipe(config, source).rules, *_corpus_rules(config.select)]
+    expected = tuple(config.source(source).languages)
+    if expected:
+        rules.append(Rule(signal="language", in_=expected, reason="unexpected_language"))
     return rules_of_source(rules, source)
 
 
