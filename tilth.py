@@ -10,6 +10,7 @@ import errno
 import io
 import logging
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Optional, cast
 
@@ -374,6 +375,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
         return _fail(f"cannot write to standard output: {error.strerror}", 1)
     if code == INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would be a traceback
         return _fail("interrupted; the same command goes on where it stopped", 1)
     return 0
 

@@ -271,8 +271,11 @@ def test_an_interrupted_run_says_so_and_goes_on(tmp_path):
     while not (tmp_path / "out" / "registry.parquet").exists():
         assert process.poll() is None
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate()
+    while process.poll() is None:  # an interrupt that meets a destructor or a C callback is lost
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.5)
+    assert process.stderr is not None
+    stderr = process.stderr.read()
     assert process.returncode == 1
     assert "interrupted; the same command goes on" in error_line(stderr)
     assert tilth("run", corpus).returncode == 0

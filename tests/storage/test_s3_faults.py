@@ -38,7 +38,7 @@ def service(endpoint: FaultyS3) -> FaultyS3:
 def impatient(service: FaultyS3) -> Iterator[FaultyS3]:
     """The same service for a process that was told to give up after 0.5 s."""
     with pytest.MonkeyPatch.context() as patch:
-        use(patch, service.endpoint, retry_seconds=0.5)
+        use(patch, service.endpoint, retry_seconds=2)
         yield service
     s3_client.forget_connection()
 
@@ -185,7 +185,7 @@ def test_lasting_failure_is_one_clear_line_in_bounded_time(
         objects.read(PATH)
     # The limit, and at most one more time-out of the same length; the rest is slack for a busy
     # machine. The default of 120 s would show here.
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     line = str(caught.value)
     assert line.startswith(f"cannot read {PATH}: gave up after")
     assert impatient.endpoint in line
@@ -223,7 +223,7 @@ def test_refused_head_names_the_identity(service: FaultyS3) -> None:
 def test_unreachable_endpoint_names_itself_without_its_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    use(monkeypatch, "http://user:do-not-print-me@127.0.0.1:9", retry_seconds=0.5)
+    use(monkeypatch, "http://user:do-not-print-me@127.0.0.1:9", retry_seconds=2)
     with pytest.raises(StorageError, match=r"127.0.0.1:9\); check AWS_ENDPOINT_URL") as caught:
         objects.read(PATH)
     assert "do-not-print-me" not in str(caught.value)
