@@ -224,6 +224,8 @@ AUTO, AUTO_PERMUTATIONS, MAX_PERMUTATIONS = "auto", 112, 4096
 class DedupConfig(Settings):
     mode: Literal["rebuild", "append"] = "rebuild"
     """`append` leaves what an earlier run decided, and decides new documents against it."""
+    scope: Literal["global", "source", "dump"] = "global"
+    """Which documents may be duplicates of each other; validation competes in every scope."""
     url: Literal["", "newest", "best"] = ""
     """Of the pages of one URL keep the newest, or the best by `survivor`; "" keeps all."""
     exact: bool = True

@@ -30,6 +30,8 @@ class Workplace:
     recipe_id: str
     num_standing: int = 0
     """Documents with lower ranks are decided; two of them make no pair (`dedup.mode: append`)."""
+    is_scoped: bool = False
+    """Band hashes are those of one scope (`dedup.scope`)."""
 
     @classmethod
     def open(cls, config: CorpusConfig, recipe_id: str) -> Self:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.config import CorpusConfig
-from pipelines.duplicates import competing, survivors
+from pipelines.duplicates import competing, scopes, survivors
 from pipelines.duplicates.competing import HASH, Part
 from pipelines.duplicates.decisions import Decisions, is_finished, read_decisions, write_decisions
 from pipelines.duplicates.generations import Generation
@@ -66,7 +66,8 @@ def _content_hashes(
 ) -> tuple[ContentHashes, npt.NDArray[np.bool_]]:
     path = config.path(HASH, f"{part.name}.parquet")
     hashes = split_hashes(tables.read_table(path, ["content_hash"])["content_hash"])
-    return hashes, np.ones(part.num_docs, bool)
+    scoped = ContentHashes(hashes.high ^ scopes.scopes_of(config, part), hashes.low)
+    return scoped, np.ones(part.num_docs, bool)
 
 
 EQUAL_TEXTS = Sameness(STAGE, _content_hashes)
@@ -164,7 +165,10 @@ def order_equals(
 def _recipe(
     config: CorpusConfig, stages: Sequence[str], parts: Sequence[Part], generation: Generation
 ) -> str:
-    settings = survivors.settings(config) | {"history": generation.history}
+    settings = survivors.settings(config) | {
+        "history": generation.history,
+        "scope": config.dedup.scope,
+    }
     inputs = [*survivors.inputs(config), HASH, *stages]
     digest = competing.inputs_digest(config, inputs, parts)
     return commit.recipe_id(STAGE, VERSION, settings, [digest])

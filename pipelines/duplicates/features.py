@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from filters.minhash import band_names
 from filters.shingles import shingle_hashes
+from pipelines.duplicates import scopes
 from pipelines.duplicates.competing import MINHASH, Part
 from pipelines.duplicates.ranking import RANKED
 from pipelines.views import iter_view
@@ -76,7 +77,10 @@ class Features(NamedTuple):
 def read_bands(
     place: Workplace, part: Part, bands: Sequence[int]
 ) -> Iterator[tuple[int, np.ndarray, npt.NDArray[np.uint64]]]:
-    """For each band: its number, the ranked documents of a part (dtype RANKED), their hashes."""
+    """For each band: its number, the ranked documents of a part (dtype RANKED), their hashes.
+
+    Where a scope is set, the hashes are of a document in its scope.
+    """
     ranked = np.frombuffer(objects.read(place.ranks_path(part.name)), RANKED)
     if len(ranked) == 0:
         return
@@ -84,8 +88,11 @@ def read_bands(
     names = band_names(max(bands) + 1)
     table = tables.read_table(path, [names[band] for band in bands])
     rows = part.rows_of(ranked["doc_id"])
+    own = scopes.read(place.work, part.name) if place.is_scoped else None
     for band in bands:
-        yield band, ranked, table[names[band]].to_numpy()[rows]
+        hashes = table[names[band]].to_numpy()[rows]
+        rows_of_band, hashes = own.spread(ranked, hashes) if own else (ranked, hashes)
+        yield band, rows_of_band, hashes
 
 
 def read_signatures(output: str, part: Part, doc_ids: npt.NDArray[np.uint64]) -> Features:

@@ -24,6 +24,7 @@ from pipelines.duplicates import (
     decisions,
     exact,
     pair_steps,
+    scopes,
     survivors,
 )
 from pipelines.duplicates.competing import HASH, MINHASH, Part
@@ -63,7 +64,8 @@ def run(config: CorpusConfig, parts: Sequence[Part], generation: Generation) -> 
         place.remove()
         return
     ranking = rank_documents(config, parts, stages, generation)
-    place = replace(place, num_standing=ranking.num_standing)
+    is_scoped = ranking.scopes is not None
+    place = replace(place, num_standing=ranking.num_standing, is_scoped=is_scoped)
     if not decisions.is_finished(config, pair_steps.STAGE, parts, recipe):
         write_ranks(place, parts, ranking)
         find_pairs(config, place, parts, ranking, keeps_known=generation.is_append)
@@ -92,7 +94,10 @@ def find_pairs(
 ) -> None:
     """Writes `pairs/`: candidates by LSH, and those that only a second look finds."""
     num_docs = len(ranking.doc_ids)
-    band_shuffle.run_passes(config, place, parts, num_docs)
+    num_rows = num_docs
+    if ranking.scopes is not None:  # validation documents have a row in each scope
+        num_rows += int(ranking.validation.sum()) * (len(np.unique(ranking.scopes)) - 1)
+    band_shuffle.run_passes(config, place, parts, num_rows)
     pair_steps.run(config, place, parts, pair_steps.FIRST_LOOK, keeps_known=False)
     first_look = config.model_copy(update={"output": place.work})
     read_pairs = partial(ranked_pairs, first_look, parts, ranking)
@@ -109,6 +114,7 @@ class _RankKeys(NamedTuple):
     low: npt.NDArray[np.uint64]
     policy: npt.NDArray[np.uint64]
     standing: npt.NDArray[np.bool_]
+    scope: npt.NDArray[np.uint64]
 
 
 def rank_documents(
@@ -118,15 +124,16 @@ def rank_documents(
 
     Those that an earlier generation dropped take no part.
     """
-    doc_ids, high, low, policy, standing = _rank_keys(config, parts, stages, generation)
+    doc_ids, high, low, policy, standing, scope = _rank_keys(config, parts, stages, generation)
     hashes = ContentHashes(high, low)
     ties = np.zeros(len(doc_ids), np.uint64)
-    if not config.dedup.exact:  # then equal hashes compete, and source and record decide
+    by_scope = scope if config.dedup.scope != "global" else None
+    if not config.dedup.exact or by_scope is not None:  # equal hashes: source and record decide
         rows, groups = exact.repeated_rows(hashes)
         order = exact.order_equals(config, parts, doc_ids[rows], groups, standing[rows], "")
         ties[rows[order]] = np.arange(len(rows), dtype=np.uint64)
     validation = is_validation(high, config.pack.validation_fraction)
-    return Ranking.of(doc_ids, validation, policy, hashes, ties, standing)
+    return Ranking.of(doc_ids, validation, policy, hashes, ties, standing, by_scope)
 
 
 def write_ranks(place: Workplace, parts: Sequence[Part], ranking: Ranking) -> None:
@@ -136,6 +143,11 @@ def write_ranks(place: Workplace, parts: Sequence[Part], ranking: Ranking) -> No
         rows = np.empty(mine.stop - mine.start, RANKED)
         rows["doc_id"], rows["rank"] = ranking.addresses[mine], ranking.ranks[mine]
         objects.write(place.ranks_path(part.name), rows.tobytes())
+        if ranking.scopes is not None:
+            ranks = ranking.ranks[mine]
+            scopes.write(place.work, part, ranking.scopes[ranks], ranking.validation[ranks])
+    if ranking.scopes is not None:
+        scopes.write_every(place.work, np.unique(ranking.scopes))
 
 
 def ranked_pairs(config: CorpusConfig, parts: Sequence[Part], ranking: Ranking) -> Iterator[Pairs]:
@@ -167,7 +179,7 @@ def _rank_keys(
 ) -> _RankKeys:
     none = np.empty(0, np.uint64)
     keys = [_rank_keys_of_part(config, part, stages, generation) for part in parts]
-    columns = zip(_RankKeys(none, none, none, none, np.empty(0, bool)), *keys, strict=True)
+    columns = zip(_RankKeys(none, none, none, none, none > 0, none), *keys, strict=True)
     return _RankKeys(*(np.concatenate(column) for column in columns))
 
 
@@ -185,7 +197,9 @@ def _rank_keys_of_part(
     table = tables.read_table(config.path(HASH, name), ["content_hash"])
     hashes = split_hashes(table["content_hash"])
     policy = survivors.policy_of(config, part)[rows]
-    return _RankKeys(part.doc_ids[rows], hashes.high[rows], hashes.low[rows], policy, kept[rows])
+    hashes_of_rows = part.doc_ids[rows], hashes.high[rows], hashes.low[rows]
+    scope = scopes.scopes_of(config, part)[rows]
+    return _RankKeys(*hashes_of_rows, policy, kept[rows], scope)
 
 
 def _accepted(config: CorpusConfig, part: Part, ranking: Ranking, low: int, high: int) -> Pairs:
@@ -202,6 +216,12 @@ def _accepted(config: CorpusConfig, part: Part, ranking: Ranking, low: int, high
     rank_b = ranking.ranks_of(table["doc_b"].to_numpy()[rows])
     better, worse = np.minimum(rank_a, rank_b), np.maximum(rank_a, rank_b)
     here = (better >= 0) & (worse >= max(low, ranking.num_standing)) & (worse < high)
+    if ranking.scopes is not None:
+        here &= (
+            (ranking.scopes[better] == ranking.scopes[worse])
+            | ranking.validation[better]
+            | ranking.validation[worse]
+        )
     columns = (better[here].astype(np.uint32), worse[here].astype(np.uint32), jaccard[rows][here])
     return Pairs(*columns)
 

@@ -64,6 +64,8 @@ class Ranking(NamedTuple):
     """By rank."""
     num_standing: int = 0
     """Documents kept by an earlier generation; they have the first ranks."""
+    scopes: UInt64Array | None = None
+    """By rank; None when all documents compete with each other."""
 
     @classmethod
     def of(
@@ -74,6 +76,7 @@ class Ranking(NamedTuple):
         hashes: ContentHashes,
         ties: UInt64Array,
         standing: npt.NDArray[np.bool_] | None = None,
+        scopes: UInt64Array | None = None,
     ) -> Ranking:
         """Ranks documents given in ascending order of their ids.
 
@@ -87,7 +90,8 @@ class Ranking(NamedTuple):
         ranks = np.empty(len(order), np.uint32)
         ranks[order] = np.arange(len(order), dtype=np.uint32)
         num_standing = len(addresses) - int(new.sum())
-        return cls(addresses[order], addresses, ranks, validation[order], num_standing)
+        by_rank = None if scopes is None else scopes[order]
+        return cls(addresses[order], addresses, ranks, validation[order], num_standing, by_rank)
 
     def ranks_of(self, doc_ids: UInt64Array) -> npt.NDArray[np.int64]:
         """The rank of each document, -1 for those that do not compete."""

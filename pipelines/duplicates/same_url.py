@@ -15,7 +15,7 @@ import numpy.typing as npt
 from filters import urls
 from pipelines import ingest
 from pipelines.config import CorpusConfig
-from pipelines.duplicates import competing, exact, survivors
+from pipelines.duplicates import competing, exact, scopes, survivors
 from pipelines.duplicates.competing import Part
 from pipelines.duplicates.decisions import is_finished, write_decisions
 from pipelines.duplicates.exact import Sameness
@@ -51,6 +51,7 @@ def _recipe(
         "url": config.dedup.url,
         "urls_version": urls.VERSION,
         "history": generation.history,
+        "scope": config.dedup.scope,
     }
     inputs = [ingest.STAGE, *survivors.inputs(config), *stages]
     digest = competing.inputs_digest(config, sorted(set(inputs)), parts)
@@ -62,4 +63,5 @@ def _hashes(config: CorpusConfig, part: Part) -> tuple[ContentHashes, npt.NDArra
     column = tables.read_table(path, ["url"])["url"]
     hashes = urls.url_hashes(column)
     has_one = np.array([bool((url or "").strip()) for url in column.to_pylist()], bool)
-    return ContentHashes(hashes[:, 0], hashes[:, 1]), has_one
+    high = hashes[:, 0] ^ scopes.scopes_of(config, part)
+    return ContentHashes(high, hashes[:, 1]), has_one
