@@ -29,7 +29,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from benchmarks.processes import run_module
+from benchmarks.processes import PeakSampler, run_module
 from pipelines.annotate import signals_stage, source_annotations
 from pipelines.config import CorpusConfig, load_config
 from pipelines.stages import FINISHED
@@ -196,13 +196,16 @@ def peer_run(python: str, peer: str, folder: Path, megabytes: float) -> Run:
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
+    sampler = PeakSampler(process.pid)
     _, status, usage = os.wait4(process.pid, 0)
+    peak = max(sampler.stop().values())
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{peer} ended with {process.returncode}; run {PEERS} to see why")
     wall, cpu = time.perf_counter() - started, usage.ru_utime + usage.ru_stime
-    return Run(num_bytes / 1e6, cpu, wall, usage.ru_maxrss * 1024)
+    return Run(num_bytes / 1e6, cpu, wall, peak)
 
 
 def together(first: Run, second: Run) -> Run:
