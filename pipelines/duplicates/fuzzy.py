@@ -126,11 +126,12 @@ def rank_documents(
     """
     doc_ids, high, low, policy, standing, scope = _rank_keys(config, parts, stages, generation)
     hashes = ContentHashes(high, low)
-    ties = np.zeros(len(doc_ids), np.uint64)
+    ties = None
     by_scope = scope if config.dedup.scope != "global" else None
     if not config.dedup.exact or by_scope is not None:  # equal hashes: source and record decide
         rows, groups = exact.repeated_rows(hashes)
         order = exact.order_equals(config, parts, doc_ids[rows], groups, standing[rows], "")
+        ties = np.zeros(len(doc_ids), np.uint64)
         ties[rows[order]] = np.arange(len(rows), dtype=np.uint64)
     validation = is_validation(high, config.pack.validation_fraction)
     return Ranking.of(doc_ids, validation, policy, hashes, ties, standing, by_scope)
@@ -177,10 +178,20 @@ def recipe_of(
 def _rank_keys(
     config: CorpusConfig, parts: Sequence[Part], stages: Sequence[str], generation: Generation
 ) -> _RankKeys:
-    none = np.empty(0, np.uint64)
-    keys = [_rank_keys_of_part(config, part, stages, generation) for part in parts]
-    columns = zip(_RankKeys(none, none, none, none, none > 0, none), *keys, strict=True)
-    return _RankKeys(*(np.concatenate(column) for column in columns))
+    """The keys of all parts, put in place part by part: half the memory of concatenating them."""
+    num_docs = sum(part.num_docs for part in parts)
+    is_scoped = config.dedup.scope != "global"
+    dtypes = (np.uint64, np.uint64, np.uint64, np.uint64, bool, np.uint64)
+    sizes = (num_docs,) * 5 + (num_docs if is_scoped else 0,)
+    keys = _RankKeys(*(np.empty(size, dtype) for size, dtype in zip(sizes, dtypes, strict=True)))
+    filled = 0
+    for part in parts:
+        mine = _rank_keys_of_part(config, part, stages, generation)
+        end = filled + len(mine.doc_ids)
+        for column, values in zip(keys, mine, strict=True):
+            column[filled:end] = values
+        filled = end
+    return _RankKeys(*(column[:filled] for column in keys))
 
 
 def _rank_keys_of_part(
@@ -198,7 +209,9 @@ def _rank_keys_of_part(
     hashes = split_hashes(table["content_hash"])
     policy = survivors.policy_of(config, part)[rows]
     hashes_of_rows = part.doc_ids[rows], hashes.high[rows], hashes.low[rows]
-    scope = scopes.scopes_of(config, part)[rows]
+    scope = np.empty(0, np.uint64)
+    if config.dedup.scope != "global":
+        scope = scopes.scopes_of(config, part)[rows]
     return _RankKeys(*hashes_of_rows, policy, kept[rows], scope)
 
 

@@ -7,7 +7,7 @@ duplicates share a content hash and are told apart by source and record (`exact`
 survivors the rest is a total order, and a rank is a dense number: 0 is
 the best of all documents that compete.
 
-One process ranks all documents: 80 bytes each at the peak (50 M documents in 4 GB), 20 afterwards.
+One process ranks all documents: 66 bytes each at the peak (3.3 GB for 50 M), 21 afterwards.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Ranking(NamedTuple):
         validation: npt.NDArray[np.bool_],
         policy: UInt64Array,
         hashes: ContentHashes,
-        ties: UInt64Array,
+        ties: UInt64Array | None = None,
         standing: npt.NDArray[np.bool_] | None = None,
         scopes: UInt64Array | None = None,
     ) -> Ranking:
@@ -86,7 +86,8 @@ class Ranking(NamedTuple):
         assert (addresses[1:] > addresses[:-1]).all(), "documents must ascend by doc_id"
         first = np.where(validation, np.uint64(0), TRAINING) | policy
         new = np.ones(len(addresses), bool) if standing is None else ~standing
-        order = np.lexsort((ties, hashes.low, hashes.high, first, new))
+        equals = () if ties is None else (ties,)
+        order = np.lexsort((*equals, hashes.low, hashes.high, first, new))
         ranks = np.empty(len(order), np.uint32)
         ranks[order] = np.arange(len(order), dtype=np.uint32)
         num_standing = len(addresses) - int(new.sum())
