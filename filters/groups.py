@@ -10,7 +10,7 @@ An editor is a group that also returns spans of the stored text to cut (EDITS ro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -27,13 +27,18 @@ from filters import (
     minhash,
     pii,
     public_suffix,
+    terms,
     textstats,
+    url_lists,
+    urls,
 )
 from filters.classifier import ClassifierParams
 from filters.decontamination import NgramIndex
 from filters.language import LanguageParams
 from filters.minhash import MinHashParams
 from filters.pii import PiiParams
+from filters.terms import TermList
+from filters.url_lists import UrlLists
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ class SignalGroup:
     compute: Callable[[pa.RecordBatch], pa.RecordBatch]
     """Batch with `text` -> signals, row by row."""
     view: Literal["stored", "edited"] = "stored"
+    columns: tuple[str, ...] = ("text",)
+    """Of the documents, which `compute` reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,24 @@ def pii_editor(params: PiiParams) -> Editor:
     settings = {**asdict(params), "public_suffixes": public_suffix.LIST_VERSION}
     compute = partial(pii.compute_with_edits, params=params)
     return Editor("pii", pii.VERSION, settings, pii.SCHEMA, compute)
+
+
+def url_group(lists: UrlLists) -> SignalGroup:
+    settings = {
+        "lists": lists.digest(),
+        "urls_version": urls.VERSION,
+        "public_suffixes": public_suffix.LIST_VERSION,
+    }
+    compute = partial(url_lists.compute, lists=lists)
+    return SignalGroup(
+        "url", url_lists.VERSION, settings, url_lists.SCHEMA, compute, columns=("url",)
+    )
+
+
+def terms_group(lists: Sequence[TermList]) -> SignalGroup:
+    settings = {one.name: one.digest() for one in lists}
+    compute = partial(terms.compute, lists=lists)
+    return SignalGroup("terms", terms.VERSION, settings, terms.schema(lists), compute, "edited")
 
 
 @cache

@@ -19,15 +19,15 @@ LIST_VERSION = version("publicsuffixlist")
 
 
 @lru_cache(maxsize=1 << 16)
-def registered_domain(host: str) -> str:
-    """The public suffix of a lower-case host and one label more.
+def registered_domain(host: str, accept_unknown: bool = False) -> str:
+    """The public suffix of a lower-case host and one label more; "" for a public suffix itself.
 
-    "" for a public suffix itself, and for what ends in no top-level domain of the list: an IP
-    address, `localhost`, a file name.
+    What ends in no top-level domain of the list (a file name, an IP address) has none, or, with
+    `accept_unknown`, its last two labels, as the list's algorithm has it.
     """
-    return _list().privatesuffix(host) or ""
+    return _list(accept_unknown).privatesuffix(host) or ""
 
 
 @cache
-def _list() -> PublicSuffixList:
-    return PublicSuffixList(accept_unknown=False)
+def _list(accept_unknown: bool) -> PublicSuffixList:
+    return PublicSuffixList(accept_unknown=accept_unknown)

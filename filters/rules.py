@@ -6,8 +6,9 @@
       - {signal: mean_word_chars, max: 12, reason: long_words, languages: [de], sources: [web]}
 
 A document breaks a rule when its value is below `min`, above `max`, not a number, or not `in` the
-list; it is dropped for the first rule that it breaks. A signal is a stored column or a ratio of two
-(gopher.py, fineweb.py). No text is read: 20 rules take about 0.1 us a document.
+list; it is dropped for the first rule that it breaks. A signal is a stored column or a ratio of
+two: by name (gopher.py, fineweb.py), or as `flagged_terms / num_words`. No text is read: 20 rules
+take about 0.1 us a document.
 
 A recipe file has `include` (recipes by name or path, put first), `editors` and `rules`. An editor
 is a name, or a name with settings: `pii: {mask: [email, phone]}`.
@@ -39,11 +40,18 @@ from pydantic import (
 from filters import c4, fineweb, gopher
 from filters.groups import Editor, pii_editor
 from filters.pii import PiiParams
+from filters.ratios import Ratio
 
 RATIOS = {ratio.name: ratio for ratio in (*gopher.RATIOS, *fineweb.RATIOS)}
 _IN = AliasChoices("in", "in_")  # `in` is a keyword of Python
 _FOLDER = Path(__file__).parent / "recipes"
 _CHUNK_ROWS = 1 << 15  # columns of a chunk stay in the processor's cache from rule to rule
+
+
+def ratio_of(signal: str) -> Ratio | None:
+    """The ratio of that name, or of two columns as in `flagged_terms / num_words`."""
+    above, slash, below = signal.partition(" / ")
+    return Ratio(signal, above, below) if slash else RATIOS.get(signal)
 
 
 class RecipeError(ValueError):
@@ -80,7 +88,7 @@ class Rule(BaseModel):
     @property
     def columns(self) -> tuple[str, ...]:
         """The stored columns it reads."""
-        ratio = RATIOS.get(self.signal)
+        ratio = ratio_of(self.signal)
         scope = ("language",) if self.languages else ()
         return (*(ratio.columns if ratio else (self.signal,)), *scope)
 
@@ -208,7 +216,7 @@ class _Columns:
     def numbers(self, name: str) -> npt.NDArray:
         """A stored column or a ratio."""
         if name not in self._arrays:
-            ratio = RATIOS.get(name)
+            ratio = ratio_of(name)
             self._arrays[name] = ratio.value(self.numbers) if ratio else self._stored(name)
         return self._arrays[name]
 

@@ -26,7 +26,7 @@ from filters.edits import apply_edits
 from filters.groups import Editor, SignalGroup
 from filters.language import LanguageParams
 from filters.minhash import MinHashParams
-from pipelines import evaluations
+from pipelines import evaluations, term_lists, url_lists
 from pipelines.config import CorpusConfig, DedupConfig
 from pipelines.recipes import source_recipe, source_rules
 from pipelines.stages import Slice, Task, require, run_tasks
@@ -123,11 +123,16 @@ def _optional_groups(config: CorpusConfig, source: str, editors: set[str]) -> li
     """Groups that are computed where a rule reads them, or where they are asked for."""
     read = {column for rule in source_rules(config, source) for column in rule.columns}
     asked = {"pii"} if config.annotate.pii else set()
-    return [
+    chosen = [
         group
         for group in (groups.pii_group(),)
         if group.name not in editors and (group.name in asked or read & set(group.schema.names))
     ]
+    if config.urls.is_set:
+        chosen.append(url_lists.group(config.urls))
+    if config.annotate.terms:
+        chosen.append(term_lists.group(config))
+    return chosen
 
 
 def minhash_params(dedup: DedupConfig) -> MinHashParams:
@@ -169,7 +174,7 @@ class AnnotatePart:
             annotator = PartAnnotator(self.config, task.part, wanted, lacking)
             path = self.config.path(task.payload["documents"])
             with annotator:
-                for batch in tables.iter_batches(path, ["text"]):
+                for batch in tables.iter_batches(path, annotator.columns):
                     annotator.write(batch)
             yield from annotator.finish(digest)
         else:
@@ -194,6 +199,12 @@ class PartAnnotator:
         self._writers: dict[str, TableWriter] = {}
         self._stack = ExitStack()
         self._num_rows = 0
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of documents that batches must have."""
+        read = {column for group in self._needed.signal_groups for column in group.columns}
+        return sorted(read | ({"text"} if self._needed.editors else set()))
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

@@ -33,6 +33,15 @@ def _name(value: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 
 
+def _column_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", value):
+        raise ValueError("use 1-41 small letters, digits or '_' (it becomes a column name)")
+    return value
+
+
+TermListName = Annotated[str, AfterValidator(_column_name)]
+
+
 def _output(value: str) -> str:
     try:
         objects.require_supported(value)
@@ -101,6 +110,8 @@ class AnnotateConfig(Settings):
     classifiers: list[ClassifierConfig] = []
     pii: bool = False
     """Count personal data also where no rule or editor asks for it."""
+    terms: dict[TermListName, str] = {}
+    """Lists of terms to count, by name: the column of `flagged` is `flagged_terms`."""
 
     @model_validator(mode="after")
     def _unique_names(self) -> Self:
@@ -150,6 +161,32 @@ class LicenseConfig(Settings):
     @property
     def is_set(self) -> bool:
         return bool(self.allow or self.deny) or "drop" in (self.unknown, self.reserved)
+
+
+class UrlsConfig(Settings):
+    """Block lists, one entry a line; filters/url_lists.py says how they are compared."""
+
+    categories: list[str] = []
+    """Folders as UT1 has them, with files `domains` and `urls`."""
+    domains: list[str] = []
+    addresses: list[str] = []
+    words: list[str] = []
+    soft_words: list[str] = []
+    max_soft_words: int = Field(default=1, ge=0)
+    """Different soft words that a URL may hold."""
+    substrings: list[str] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_many(cls, values: Any) -> Any:
+        return lists_of(values, *URL_LISTS)
+
+    @property
+    def is_set(self) -> bool:
+        return any(getattr(self, name) for name in URL_LISTS)
+
+
+URL_LISTS = ("categories", "domains", "addresses", "words", "soft_words", "substrings")
 
 
 class EvaluationConfig(Settings):
@@ -350,6 +387,7 @@ class CorpusConfig(Settings):
     annotate: AnnotateConfig = AnnotateConfig()
     takedown: TakedownConfig = TakedownConfig()
     license: LicenseConfig = LicenseConfig()
+    urls: UrlsConfig = UrlsConfig()
     select: SelectConfig = SelectConfig()
     decontamination: DecontaminationConfig = DecontaminationConfig()
     dedup: DedupConfig = DedupConfig()
@@ -448,7 +486,17 @@ def _resolve_paths(config: CorpusConfig, config_path: str) -> CorpusConfig:
             "output": absolute(config.output).rstrip("/"),
             "sources": sources,
             "annotate": config.annotate.model_copy(
-                update={"language": language, "classifiers": classifiers}
+                update={
+                    "language": language,
+                    "classifiers": classifiers,
+                    "terms": {name: absolute(p) for name, p in config.annotate.terms.items()},
+                }
+            ),
+            "urls": config.urls.model_copy(
+                update={
+                    name: [absolute(path) for path in getattr(config.urls, name)]
+                    for name in URL_LISTS
+                }
             ),
             "takedown": config.takedown.model_copy(
                 update={name: [absolute(path) for path in paths] for name, paths in config.takedown}

@@ -266,7 +266,7 @@ def _portable(config: CorpusConfig) -> dict[str, Any]:
         del source["paths"]
     for evaluation in fields["decontamination"]["evaluations"]:
         del evaluation["paths"]
-    del fields["tokenizer"]["path"], fields["takedown"]
+    del fields["tokenizer"]["path"], fields["takedown"], fields["urls"], fields["annotate"]["terms"]
     del fields["annotate"]["language"]["model"]
     return fields
 

@@ -12,6 +12,7 @@ from filters.rules import (
     load_recipe,
     rules_of_source,
 )
+from pipelines import url_lists
 from pipelines.config import CorpusConfig, SelectConfig
 from storage.errors import ConfigError
 
@@ -25,8 +26,9 @@ def source_recipe(config: CorpusConfig, source: str) -> Recipe:
 
 
 def source_rules(config: CorpusConfig, source: str) -> list[Rule]:
-    """All rules that decide on a source's documents: its recipes', then the corpus's."""
-    rules = [*source_recipe(config, source).rules, *_corpus_rules(config.select)]
+    """All rules that decide on a source's documents: on its URLs, its recipes', the corpus's."""
+    rules = url_lists.rules(config.urls) if config.urls.is_set else []
+    rules += [*source_recipe(config, source).rules, *_corpus_rules(config.select)]
     expected = tuple(config.source(source).languages)
     if expected:
         rules.append(Rule(signal="language", in_=expected, reason="unexpected_language"))

@@ -24,6 +24,7 @@ from pipelines.reporting.duplicates import find as find_duplicates
 from pipelines.reporting.funnel import STAGE_TITLES, Funnel
 from pipelines.reporting.leaks import Leaks, find_leaks
 from pipelines.reporting.samples import Sample, read_samples
+from pipelines.reporting.sensitive import Occurrences, count_sensitive
 from pipelines.reporting.times import StageTime, stage_times
 from storage import objects
 from storage.manifest import MANIFEST, CorpusManifest, load_manifest
@@ -47,6 +48,7 @@ class Page:
     manifest: CorpusManifest | None
     """None when the corpus is not packed."""
     data: ReportData
+    sensitive: list[Occurrences]
     leaks: list[Leaks]
     """Of each evaluation that the configuration names."""
     times: list[StageTime]
@@ -71,10 +73,11 @@ def make_page(config: CorpusConfig) -> Page:
     data = gather(config, manifest)
     parts = [part.part for part in decided_parts(config)]
     kept, dropped = read_samples(config, parts)
+    sensitive = count_sensitive(config, parts)
     leaks = find_leaks(config, parts)
     times = stage_times(config, data.funnels)
     duplicates = find_duplicates(config, parts)
-    return Page(config, manifest, data, leaks, times, duplicates, kept, dropped)
+    return Page(config, manifest, data, sensitive, leaks, times, duplicates, kept, dropped)
 
 
 def render(page: Page) -> str:

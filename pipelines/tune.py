@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from filters.rules import RATIOS, Rule, breaks, check_signals, numbers
+from filters.rules import Rule, breaks, check_signals, numbers, ratio_of
 from pipelines import annotate, select
 from pipelines.annotate import source_annotations
 from pipelines.config import CorpusConfig
@@ -113,7 +113,7 @@ def _details(config: CorpusConfig, source: str, parts: Sequence[str], name: str)
     annotations = source_annotations(config, source)
     groups = (*annotations.editors, *annotations.signal_groups)
     columns = {field.name: field.type for group in groups for field in group.schema}
-    ratio = RATIOS.get(name)
+    ratio = ratio_of(name)
     known = ratio is not None and set(ratio.columns) <= columns.keys()
     if not rules and (known or _is_number(columns.get(name))):
         rules = [Rule(signal=name, min=-np.inf, reason=name)]

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from filters.pii import MASKS
-from filters.rules import RATIOS, Rule, evaluate
+from filters.rules import Rule, evaluate, ratio_of
 from pipelines.annotate import signals_stage, source_annotations
 from pipelines.config import CorpusConfig
 from pipelines.recipes import source_rules
@@ -230,7 +230,7 @@ def applies(rule: Rule, signals: Row) -> bool:
 
 def read_rule(rule: Rule, signals: Row) -> Reading:
     """Value of a rule's signal for one document, and whether it breaks the rule."""
-    ratio = RATIOS.get(rule.signal)
+    ratio = ratio_of(rule.signal)
     if ratio is None:
         value = signals[rule.signal]
     else:

@@ -177,3 +177,50 @@ def test_a_rule_on_personal_data_adds_its_group_only(tilth: CommandLine, tmp_pat
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/signals").rglob("*.par*")}
     assert {path: after[path] for path in before} == before
     assert [path.parent.parent.name for path in after.keys() - before.keys()] == ["pii"]
+
+
+def test_listed_urls_are_dropped_with_reasons_of_their_own(
+    tilth: CommandLine, tmp_path: Path
+) -> None:
+    write_farm(tmp_path)
+    category = tmp_path / "ut1" / "adult"
+    category.mkdir(parents=True)
+    (category / "domains").write_text("gone.example\n# a comment\n")
+    (category / "urls").write_text("example.org/4\n")
+    (tmp_path / "words.txt").write_text("7\n")
+    lists = {"categories": "ut1/adult", "words": "words.txt"}
+    tilth.succeeds("run", write_corpus(tmp_path))
+    before = commit.read_markers(str(tmp_path / "out"), "signals")
+    tilth.succeeds("run", write_corpus(tmp_path, urls=lists))
+    expected = [("", "")] * 8
+    expected[2], expected[4] = ("select", "url_domain"), ("select", "url_address")
+    expected[7] = ("select", "url_word")
+    assert fates(tmp_path) == expected
+    after = commit.read_markers(str(tmp_path / "out"), "signals")
+    assert {one.stage for one in after} - {one.stage for one in before} == {"signals/url"}
+    assert "words.txt, line 1" in tilth.fails(
+        2, "run", write_corpus(tmp_path / "b", urls=bad_words(tmp_path / "b"))
+    )
+
+
+def bad_words(folder: Path) -> dict[str, str]:
+    folder.mkdir()
+    (folder / "words.txt").write_text("two words\n")
+    return {"words": "words.txt"}
+
+
+def test_terms_are_counted_and_shown_and_drop_where_a_rule_says_so(
+    tilth: CommandLine, tmp_path: Path
+) -> None:
+    texts = [FARM.format(n, n * n) for n in range(8)]
+    texts[6] = "Hens, hens, hens! My hens, he says: she has hens."
+    write_documents(tmp_path / "raw" / "a.jsonl", texts)
+    (tmp_path / "hens.txt").write_text("hens\nof farm\n")
+    (tmp_path / "rules.yaml").write_text(
+        "rules:\n  - {signal: hens_terms / num_words, max: 0.2, reason: hens}\n"
+    )
+    terms = {"terms": {"hens": "hens.txt"}}
+    tilth.succeeds("run", write_corpus(tmp_path, {"recipe": "rules.yaml"}, annotate=terms))
+    assert [reason for _, reason in fates(tmp_path)] == [""] * 6 + ["hens", ""]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert '<td class="text">hens</td><td>8</td><td>19</td><td>7</td><td>14</td>' in page
