@@ -218,7 +218,11 @@ def _row(path: str, row: int) -> dict[str, Any]:
         for group in range(parquet.num_row_groups):
             num_rows = parquet.metadata.row_group(group).num_rows
             if row < num_rows:
-                return parquet.read_row_group(group).slice(row, 1).to_pylist()[0]
+                return (
+                    parquet.read_row_group(group, use_threads=tables.USE_THREADS)
+                    .slice(row, 1)
+                    .to_pylist()[0]
+                )
             row -= num_rows
     raise StorageError(f"{path} ends before the row of this document")
 

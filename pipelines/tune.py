@@ -33,6 +33,8 @@ from storage.errors import ConfigError
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 NUM_EXAMPLES = 5
 MAX_LANGUAGES = 15
+SCORE_DECIMALS = 4
+"""Model scores are rounded to these when they are stored."""
 MAX_EXAMPLE_CHARS = 160
 
 
@@ -161,12 +163,18 @@ def _read_values(config: CorpusConfig, source: str, parts: Sequence[str], rule: 
         rows = np.arange(signals.num_rows)
         if rule.languages is not None:
             rows = rows[np.isin(np.asarray(language.to_pylist(), object), rule.languages)]
-        columns[0].append(numbers(rule.signal, signals)[rows].astype(np.float64))
+        columns[0].append(_exact(numbers(rule.signal, signals)[rows]))
         columns[1].append(np.asarray(language.to_pylist(), object)[rows])
         columns[2].append(np.asarray(signals["text_bytes"])[rows].astype(np.int64))
         columns[3].append(number << 32 | rows)
     numeric, languages, num_bytes, places = (np.concatenate(column) for column in columns)
     return Values(source, numeric, languages, num_bytes, list(parts), places)
+
+
+def _exact(values: npt.NDArray) -> npt.NDArray[np.float64]:
+    """As float64; a score stored as float32 is the decimal that it was rounded to."""
+    exact = values.astype(np.float64)
+    return exact.round(SCORE_DECIMALS) if values.dtype == np.float32 else exact
 
 
 def _quantiles(values: Values) -> str:
@@ -249,7 +257,9 @@ def _bounds(rule: Rule) -> list[float]:
 
 def _title(rule: Rule, source: str) -> str:
     scope = f", of {', '.join(rule.languages)}" if rule.languages else ""
-    return f"source {source}, rule {rule.reason}: {rule.signal} {_allowed(rule)}{scope}"
+    allowed = _allowed(rule)
+    what = f"rule {rule.reason}: {rule.signal} {allowed}" if allowed else f"signal {rule.signal}"
+    return f"source {source}, {what}{scope}"
 
 
 def _allowed(rule: Rule) -> str:

@@ -24,6 +24,9 @@ MAX_BATCH_ROWS = 1024
 MAX_BATCH_BYTES = 8 << 20
 ROW_GROUP_BYTES = 32 << 20
 MAX_REASON_CHARS = 200
+USE_THREADS = False
+"""A thread of Arrow that lets go of a Python file while the interpreter ends aborts the process
+(one in six runs of a command that reads and exits); workers are one per core anyway."""
 
 DOCUMENTS = pa.schema(
     [
@@ -188,7 +191,7 @@ def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
     """The whole table, columns in the order asked for. Raises StorageError."""
     with open_table(path) as parquet:
         _require_columns(path, parquet, columns)
-        table = parquet.read(columns)
+        table = parquet.read(columns, use_threads=USE_THREADS)
     return table.select(columns) if columns else table
 
 
@@ -201,7 +204,9 @@ def iter_batches(
     """Batches of at most `max_rows` rows and about `max_bytes`; one larger row comes alone."""
     with open_table(path) as parquet:
         _require_columns(path, parquet, columns)
-        for batch in parquet.iter_batches(batch_size=max_rows, columns=columns):
+        for batch in parquet.iter_batches(
+            batch_size=max_rows, columns=columns, use_threads=USE_THREADS
+        ):
             if columns:
                 batch = batch.select(columns)
             yield from split_batch(batch, max_bytes)

@@ -148,7 +148,7 @@ def read_row(path: str, row: int, columns: list[str]) -> Row:
         for group in range(parquet.num_row_groups):
             last = first + parquet.metadata.row_group(group).num_rows
             if row < last:
-                rows = parquet.read_row_group(group, columns)
+                rows = parquet.read_row_group(group, columns, use_threads=tables.USE_THREADS)
                 return rows.slice(row - first, 1).to_pylist()[0]
             first = last
     raise AssertionError(f"{path} has no row {row}: it is not aligned with its documents")
