@@ -87,6 +87,8 @@ class IngestConfig(Settings):
     """Small files are put together up to this size."""
     max_document_bytes: int = Field(default=100 * MIB, ge=1)
     """A larger document is a casualty (kind `too_large`)."""
+    redact: bool = False
+    """Mask personal data in texts and titles before they are stored. It cannot be undone."""
 
 
 class LanguageConfig(Settings):

@@ -13,6 +13,8 @@ from typing import Self
 
 import pyarrow as pa
 
+from filters import pii
+from filters.edits import apply_edits
 from pipelines.annotate import PartAnnotator, source_annotations
 from pipelines.config import CorpusConfig
 from pipelines.sources.records import Casualty, Document, Outcome
@@ -124,7 +126,8 @@ class DocumentsPart:
             "meta": [sorted(row.meta.items()) for row in rows],
         }
         arrays = [pa.array(columns[field.name], field.type) for field in DOCUMENTS]
-        return pa.RecordBatch.from_arrays(arrays, schema=DOCUMENTS)
+        batch = pa.RecordBatch.from_arrays(arrays, schema=DOCUMENTS)
+        return _redacted(batch) if self._config.ingest.redact else batch
 
     def _close(self) -> None:
         """Ends the tables, documents first: the others carry its digest."""
@@ -139,3 +142,15 @@ class DocumentsPart:
 
     def _record(self, table: str, writer: TableWriter) -> None:
         self.written.append(WrittenObject.of_table(table, self._name, writer.stats))
+
+
+def _redacted(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with masks for the personal data in its texts and titles."""
+    for column in ("text", "title"):
+        stored = batch.column(column)
+        _, edits = pii.compute_with_edits(pa.record_batch({"text": stored}))
+        if edits.num_rows:
+            masked = apply_edits(stored, edits).cast(stored.type)
+            place = batch.schema.get_field_index(column)
+            batch = batch.set_column(place, DOCUMENTS.field(column), masked)
+    return batch

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import xxhash
 
+from filters import pii, public_suffix
 from pipelines.config import CorpusConfig
 from pipelines.documents_part import CASUALTY_PREFIX, SKIP_PREFIX, DocumentsPart
 from pipelines.registry import RawFile, Unit, update_registry
@@ -79,6 +80,8 @@ def _plan_unit(config: CorpusConfig, unit: Unit) -> list[Task]:
         "part_bytes": part_bytes,
         "max_document_bytes": config.ingest.max_document_bytes,
     }
+    if config.ingest.redact:
+        settings["redact"] = [pii.VERSION, public_suffix.LIST_VERSION]
     inputs = [f"{file.path}:{file.num_bytes}" for file in unit.files]
     recipe = commit.recipe_id(STAGE, VERSION, settings, inputs)
     files = [[file.path, file.location, file.num_bytes] for file in unit.files]

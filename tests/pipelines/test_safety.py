@@ -166,6 +166,22 @@ def test_masked_text_is_what_is_hashed_and_packed(tilth: CommandLine, tmp_path: 
     assert "&lt;EMAIL&gt;" in page
 
 
+def test_redacted_data_is_nowhere_in_the_output(tilth: CommandLine, tmp_path: Path) -> None:
+    rows = [
+        {"text": f"{FARM.format(n, n * n)} Write to hen{n}@farm.org.", "title": f"t{n}@farm.org"}
+        for n in range(8)
+    ]
+    write_rows(tmp_path, rows)
+    tilth.succeeds("run", write_corpus(tmp_path, ingest={"redact": True}))
+    stored = documents(tmp_path)[3]
+    assert stored["text"] == rows[3]["text"].replace("hen3@farm.org", "<EMAIL>")
+    assert stored["title"] == "<EMAIL>"
+    tables_written = list((tmp_path / "out").rglob("*.parquet"))
+    assert len(tables_written) > 5
+    for path in tables_written:
+        assert "@farm.org" not in str(tables.read_table(str(path)).to_pylist()), path
+
+
 def test_a_rule_on_personal_data_adds_its_group_only(tilth: CommandLine, tmp_path: Path) -> None:
     texts = [FARM.format(n, n * n) for n in range(8)]
     texts[4] += " IBAN DE89 3704 0044 0532 0130 00"
