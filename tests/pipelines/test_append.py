@@ -87,6 +87,22 @@ def test_appends_flip_nothing_and_a_rebuild_is_one_run(tmp_path: Path, seed: int
     assert generations.fingerprint_markers(config) == []
 
 
+def test_the_order_of_appends_is_history_and_a_rebuild_forgets_it(tmp_path: Path) -> None:
+    parts = crawls(3, 4)
+    orders = ([0, 1, 2], [2, 0, 1])
+    rebuilt, histories = [], []
+    for order in orders:
+        config = corpus_config(tmp_path / str(order[0]), ["web"])
+        for number, crawl in enumerate(order):
+            final = append(config, number, parts[crawl])
+        check(config, final)
+        histories.append(commit.fingerprint(generations.fingerprint_markers(config)))
+        dedup.run(config)
+        rebuilt.append(fates(read_final(config)))
+    assert histories[0] != histories[1]
+    assert rebuilt[0] == rebuilt[1]
+
+
 def check(config: CorpusConfig, final: dict[str, dict[str, Any]]) -> None:
     """What holds after any run: survivors are kept, nothing kept is similar, copies add up."""
     kept = {record for record, row in final.items() if row["kept"]}
