@@ -32,8 +32,9 @@ MAX_ALL_PAIRS = 64
 KEY_BYTES = 64 << 20
 """Aim for the rows of one key: a runner holds the values of a key in memory."""
 MAX_CHUNK_PAIRS = 2 << 20
-SHUFFLE_COPIES = 4.2
-"""Peak memory of FnApiRunner, in multiples of what is shuffled (measured with Beam 2.77)."""
+SHUFFLE_COPIES = 6.5
+"""Peak memory of the driver, in multiples of what is shuffled: with Beam 2.77, 4.2 in one process
+and 6.2 with two worker processes (benchmarks/scale.py)."""
 MAX_PASS_BYTES = 2_000_000_000
 """FnApiRunner's worker processes fail when the share of one exceeds 2 GB."""
 
