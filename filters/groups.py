@@ -25,6 +25,7 @@ from filters import (
     hashing,
     language,
     minhash,
+    paragraph_language,
     pii,
     public_suffix,
     terms,
@@ -79,6 +80,13 @@ def language_group(params: LanguageParams) -> SignalGroup:
     settings = {**asdict(params), "model_path": _file_digest(params.model_path)}
     compute = partial(language.compute, params=params)
     return SignalGroup("language", language.VERSION, settings, language.SCHEMA, compute)
+
+
+def paragraph_language_group(params: LanguageParams) -> SignalGroup:
+    settings = {**asdict(params), "model_path": _file_digest(params.model_path)}
+    compute = partial(paragraph_language.compute, params=params)
+    schema = paragraph_language.SCHEMA
+    return SignalGroup("paragraph_language", paragraph_language.VERSION, settings, schema, compute)
 
 
 def classifier_group(params: ClassifierParams) -> SignalGroup:

@@ -37,12 +37,14 @@ from pydantic import (
     model_validator,
 )
 
-from filters import c4, fineweb, gopher
+from filters import c4, fineweb, gopher, paragraph_language
 from filters.groups import Editor, pii_editor
 from filters.pii import PiiParams
 from filters.ratios import Ratio
 
-RATIOS = {ratio.name: ratio for ratio in (*gopher.RATIOS, *fineweb.RATIOS)}
+RATIOS = {
+    ratio.name: ratio for ratio in (*gopher.RATIOS, *fineweb.RATIOS, *paragraph_language.RATIOS)
+}
 _IN = AliasChoices("in", "in_")  # `in` is a keyword of Python
 _FOLDER = Path(__file__).parent / "recipes"
 _CHUNK_ROWS = 1 << 15  # columns of a chunk stay in the processor's cache from rule to rule

@@ -123,9 +123,11 @@ def _optional_groups(config: CorpusConfig, source: str, editors: set[str]) -> li
     """Groups that are computed where a rule reads them, or where they are asked for."""
     read = {column for rule in source_rules(config, source) for column in rule.columns}
     asked = {"pii"} if config.annotate.pii else set()
+    settings = config.annotate.language
+    language = LanguageParams(settings.model, settings.max_chars)
     chosen = [
         group
-        for group in (groups.pii_group(),)
+        for group in (groups.pii_group(), groups.paragraph_language_group(language))
         if group.name not in editors and (group.name in asked or read & set(group.schema.names))
     ]
     if config.urls.is_set:

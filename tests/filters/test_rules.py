@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import c4, pii, textstats
+from filters import c4, paragraph_language, pii, textstats
 from filters.rules import (
     RATIOS,
     RecipeError,
@@ -87,7 +87,7 @@ def test_decisions_equal_their_definition(values: list[int], bounds: list[int]) 
 
 
 def test_shipped_recipes_use_signals_that_exist() -> None:
-    columns = {*textstats.COLUMNS, *pii.SCHEMA.names}
+    columns = {*textstats.COLUMNS, *pii.SCHEMA.names, *paragraph_language.SCHEMA.names}
     for params in c4.VARIANTS.values():
         columns |= set(c4.schema(params).names)
     for name in recipe_names():
