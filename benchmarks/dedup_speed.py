@@ -26,6 +26,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -107,23 +108,31 @@ def read_words(path: Path) -> list[str]:
 
 
 def ours(folder: Path, megabytes: float, workers: int) -> dict[str, Run]:
+    corpus, num_bytes = make_corpus(folder, megabytes, workers, {})
+    runs = {}
+    for step in ("annotate", "dedup"):
+        usage = run_module("tilth", step, str(corpus), peaks=True)
+        peak = max(usage.peak_bytes.values())
+        runs[step] = Run(num_bytes / 1e6, usage.cpu_seconds, usage.wall_seconds, peak)
+    return runs
+
+
+def make_corpus(
+    folder: Path, megabytes: float, workers: int, dedup: dict[str, Any]
+) -> tuple[Path, int]:
+    """A corpus file and its documents, selected and not annotated; and the bytes of text."""
     folder.mkdir()
     corpus = folder / "corpus.yaml"
     settings = {
         "name": "speed",
         "output": str(folder / "out"),
         "sources": [{"name": "web", "format": "jsonl", "paths": [str(folder / "*.jsonl")]}],
+        "dedup": dedup,
         "pack": {"validation_fraction": 0.0},
         "runner": {"workers": workers},
     }
     corpus.write_text(json.dumps(settings))
-    text_bytes = write_corpus(load_config(str(corpus), []), documents(megabytes)) / 1e6
-    runs = {}
-    for step in ("annotate", "dedup"):
-        usage = run_module("tilth", step, str(corpus), peaks=True)
-        peak = max(usage.peak_bytes.values())
-        runs[step] = Run(text_bytes, usage.cpu_seconds, usage.wall_seconds, peak)
-    return runs
+    return corpus, write_corpus(load_config(str(corpus), []), documents(megabytes))
 
 
 def write_corpus(config: CorpusConfig, texts: Iterator[str]) -> int:
