@@ -12,11 +12,12 @@ shingles where they are in doubt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 
-from pipelines.duplicates.candidates import PAIR, canonical_pairs, unique_pairs
+from pipelines.duplicates.candidates import canonical_pairs, changes, unique_pairs
 from pipelines.duplicates.pieces import split_by_part, write_pieces
 from pipelines.duplicates.ranking import Ranking
 from pipelines.duplicates.resolution import Pairs, Resolution
@@ -26,8 +27,7 @@ from storage.commit import PartMarker
 
 STAGE = "closure"
 
-EDGE = np.dtype([("dropped", "<u4"), ("kept", "<u4")])
-"""An accepted pair of a dropped and a kept document, as ranks."""
+HALF = np.uint64(32)
 
 
 def write_candidates(
@@ -57,23 +57,22 @@ def neighbours_of_dropped(
     dropped = resolution.dropped
     num_kept = np.zeros(len(dropped), np.uint32)
     for edges in _edges(dropped, read_pairs()):
-        np.add.at(num_kept, edges["dropped"], np.uint32(1))
-    many = [edges[num_kept[edges["dropped"]] > 1] for edges in _edges(dropped, read_pairs())]
-    edges = np.unique(np.concatenate([np.empty(0, EDGE), *many]))  # by dropped, then by kept
-    starts = np.ones(len(edges), bool)
-    starts[1:] = edges["dropped"][1:] != edges["dropped"][:-1]
+        np.add.at(num_kept, edges >> HALF, np.uint32(1))
+    many = [edges[num_kept[edges >> HALF] > 1] for edges in _edges(dropped, read_pairs())]
+    edges = np.unique(np.concatenate([np.empty(0, np.uint64), *many]))  # by dropped, then by kept
+    kept = edges & np.uint64(0xFFFFFFFF)
+    starts = changes(edges >> HALF)
     first = np.flatnonzero(starts)[np.cumsum(starts) - 1] if len(edges) else np.empty(0, int)
     rows = np.flatnonzero(~starts)
     others = np.concatenate([first[rows], rows - 1])
-    pairs = np.empty(2 * len(rows), PAIR)
-    pairs["a"], pairs["b"] = edges["kept"][others], np.tile(edges["kept"][rows], 2)
-    return unique_pairs(pairs)
+    return unique_pairs(canonical_pairs(kept[others], np.tile(kept[rows], 2)))
 
 
-def _edges(dropped: np.ndarray, batches: Iterable[Pairs]) -> Iterable[np.ndarray]:
+def _edges(
+    dropped: npt.NDArray[np.bool_], batches: Iterable[Pairs]
+) -> Iterator[npt.NDArray[np.uint64]]:
+    """Accepted pairs of a dropped and a kept document, as ranks: dropped << 32 | kept."""
     for better, worse, _ in batches:
         for one, other in ((better, worse), (worse, better)):
             here = dropped[one] & ~dropped[other]
-            edges = np.empty(int(here.sum()), EDGE)
-            edges["dropped"], edges["kept"] = one[here], other[here]
-            yield edges
+            yield one[here].astype(np.uint64) << HALF | other[here]

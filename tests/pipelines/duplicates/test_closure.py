@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipelines import dedup
 from pipelines.duplicates import closure
+from pipelines.duplicates.candidates import PAIR
 from pipelines.duplicates.closure import neighbours_of_dropped
 from pipelines.duplicates.resolution import Pairs, resolve
 from storage import tables
@@ -68,9 +69,7 @@ def test_families_keep_fewer_copies_and_nothing_unlike_is_dropped(
         config = corpus_config(tmp_path / name, ["web"], bands=6, rows=12)
         write_corpus(config, {"web/0000000-0000": docs[::2], "web/0000001-0000": docs[1::2]})
         if name == "first only":
-            monkeypatch.setattr(
-                closure, "neighbours_of_dropped", lambda *_: np.empty(0, closure.PAIR)
-            )
+            monkeypatch.setattr(closure, "neighbours_of_dropped", lambda *_: np.empty(0, PAIR))
         dedup.run(config)
         final = read_final(config)
         kept[name] = sum(row["kept"] for row in final.values())
