@@ -27,11 +27,12 @@ from filters.groups import Editor, SignalGroup
 from filters.language import LanguageParams
 from filters.minhash import MinHashParams
 from pipelines import evaluations, term_lists, url_lists
-from pipelines.config import CorpusConfig, DedupConfig
+from pipelines.config import ClassifierConfig, CorpusConfig, DedupConfig
 from pipelines.recipes import source_recipe, source_rules
 from pipelines.stages import Slice, Task, require, run_tasks
 from storage import commit, tables
 from storage.commit import PartMarker, WrittenObject
+from storage.errors import ConfigError
 from storage.tables import EDITS, TableWriter
 
 STAGE = "annotate"
@@ -106,10 +107,7 @@ def source_annotations(config: CorpusConfig, source: str) -> SourceAnnotations:
         groups.language_group(LanguageParams(language.model, language.max_chars)),
         groups.hash_group(),
     ]
-    chosen += [
-        groups.classifier_group(ClassifierParams(one.name, one.model, one.label))
-        for one in config.annotate.classifiers
-    ]
+    chosen += [_classifier_group(one) for one in config.annotate.classifiers]
     if dedup.fuzzy:
         chosen.append(groups.minhash_group(minhash_params(dedup)))
     editors = [*source_recipe(config, source).editors]
@@ -117,6 +115,16 @@ def source_annotations(config: CorpusConfig, source: str) -> SourceAnnotations:
         editors.append(evaluations.editor(config, source))
     chosen += _optional_groups(config, source, {editor.name for editor in editors})
     return SourceAnnotations(tuple(editors), tuple(chosen))
+
+
+def _classifier_group(one: ClassifierConfig) -> SignalGroup:
+    try:
+        return groups.classifier_group(ClassifierParams(one.name, one.model, one.label))
+    except OSError as error:
+        raise ConfigError(
+            f"annotate.classifiers: the model of {one.name!r}, {one.model}, cannot be read: "
+            f"{error.strerror}; `tilth classifier train` writes one"
+        ) from error
 
 
 def _optional_groups(config: CorpusConfig, source: str, editors: set[str]) -> list[SignalGroup]:

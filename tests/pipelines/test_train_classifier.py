@@ -107,3 +107,7 @@ def test_mistakes_are_named(tilth: CommandLine, tmp_path: Path) -> None:
     annotate = {"classifiers": [{"name": "quality", "model": "bad.npz"}]}
     corpus = write_corpus(tmp_path, annotate=annotate)
     assert "annotate.classifiers.quality" in tilth.fails(2, "run", corpus)
+    tilth.succeeds("run", write_corpus(tmp_path))
+    annotate = {"classifiers": [{"name": "quality", "model": "missing.npz"}]}
+    corpus = write_corpus(tmp_path, annotate=annotate)
+    assert "missing.npz, cannot be read" in tilth.fails(2, "annotate", corpus)
