@@ -9,10 +9,13 @@ import pytest
 import yaml
 
 from filters.rules import load_recipe
+from filters.terms import make_list
 from pipelines.config import CorpusConfig
 from pipelines.license import policy
+from pipelines.text_lists import parse_lists
 
-PAGE = Path(__file__).parent.parent / "docs" / "safety.md"
+ROOT = Path(__file__).parent.parent
+PAGE, TERMS = ROOT / "docs" / "safety.md", ROOT / "examples" / "terms"
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.S)
 SOURCES = {"sources": [{"name": "web", "format": "warc", "paths": "*.gz"}]}
 
@@ -30,3 +33,12 @@ def test_examples_are_valid(block: str, tmp_path: Path) -> None:
 
 def test_there_are_examples() -> None:
     assert len(BLOCKS) == 8
+
+
+def test_example_lists_of_terms_are_apart() -> None:
+    lists = {path.stem: parse_lists([str(path)], str) for path in TERMS.glob("*.txt")}
+    assert len(lists["british-en"]) == len(lists["american-en"])
+    everything = [term for listed in lists.values() for term in listed]
+    assert len(everything) == len(set(everything)) > 40
+    for name, listed in lists.items():
+        assert make_list(name, listed).column == f"{name}_terms"
