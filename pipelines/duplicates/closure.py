@@ -57,9 +57,11 @@ def neighbours_of_dropped(
     dropped = resolution.dropped
     num_kept = np.zeros(len(dropped), np.uint32)
     for edges in _edges(dropped, read_pairs()):
-        np.add.at(num_kept, edges >> HALF, np.uint32(1))
+        counts = np.bincount((edges >> HALF).astype(np.int64), minlength=len(dropped))
+        num_kept += counts.astype(np.uint32)
     many = [edges[num_kept[edges >> HALF] > 1] for edges in _edges(dropped, read_pairs())]
-    edges = np.unique(np.concatenate([np.empty(0, np.uint64), *many]))  # by dropped, then by kept
+    edges = np.sort(np.concatenate([np.empty(0, np.uint64), *many]))  # by dropped, then by kept
+    edges = edges[changes(edges)]
     kept = edges & np.uint64(0xFFFFFFFF)
     starts = changes(edges >> HALF)
     first = np.flatnonzero(starts)[np.cumsum(starts) - 1] if len(edges) else np.empty(0, int)
