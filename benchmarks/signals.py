@@ -8,7 +8,8 @@ signal group `text`, C4's line editor with its counts, and the view of what the 
 datatrove's GopherRepetition, GopherQuality, C4Quality and FineWebQuality filters need the same.
 CPU seconds on one core, medians. The peer lives in an environment of its own:
 
-    python3 -m venv VENV && VENV/bin/pip install datatrove==0.10.1 spacy nltk tldextract fasttext
+    python3 -m venv VENV && VENV/bin/pip install datatrove==0.10.1 \
+        spacy==3.8.18 nltk==3.10.4 tldextract fasttext
 """
 
 from __future__ import annotations

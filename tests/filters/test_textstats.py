@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from filters import contractions, textstats, unicode
-from filters.chunk_table import STOP_WORDS
+from filters.chunk_table import _FIRST_CHUNKS, STOP_WORDS
 
 # --- words -----------------------------------------------------------------------------------
 
@@ -357,6 +357,16 @@ def test_long_chunks_are_cut_and_counted_in_full() -> None:
     assert counts["num_chars"] == counts["nonsymbol_word_chars"] == 100_000
     assert counts["num_space_words"] == 1
     assert counts["num_words"] == pytest.approx(len(text.encode()) / 1016, rel=0.01)
+
+
+def test_counts_survive_the_growth_of_the_chunk_table() -> None:
+    chunks = [f"(w{k}.)" for k in range(_FIRST_CHUNKS + 1000)]
+    # Growth by the number of chunks, then by words and bytes of long ones; every chunk comes again
+    # after it, and a second document reads what the first one left in the table.
+    texts = [" ".join(chunks + chunks[::-1]), " ".join(["ab-3," * 180 + c for c in chunks[:400]])]
+    for batch in (texts, texts[::-1]):
+        for text, counts in zip(batch, counted(batch), strict=True):
+            assert counts == line_counts(text) | word_counts(text)
 
 
 def test_terminal_marks_are_the_published_set() -> None:

@@ -1,0 +1,62 @@
+"""Stored signals are reused while a group's version stays, so its output must stay with it.
+
+After a change that is meant, raise the group's VERSION, run the test, and put the digest that it
+names in place of the old one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import xxhash
+
+from filters import c4, hashing, minhash, pii, textstats
+from filters.minhash import MinHashParams
+from filters.pii import PiiParams
+
+_FIXTURES = Path(__file__).parent.parent / "fixtures"
+
+Tables = tuple[pa.RecordBatch | pa.Table, ...]
+
+
+def _c4(name: str) -> tuple[int, Callable[[pa.RecordBatch], Tables]]:
+    return c4.VERSION, lambda batch: c4.compute_with_edits(batch, c4.VARIANTS[name])
+
+
+GROUPS: dict[str, tuple[int, Callable[[pa.RecordBatch], Tables]]] = {
+    "text": (textstats.VERSION, lambda batch: (textstats.compute(batch),)),
+    **{name: _c4(name) for name in c4.VARIANTS},
+    "hash": (hashing.VERSION, lambda batch: (hashing.compute(batch),)),
+    "minhash": (minhash.VERSION, lambda batch: (minhash.compute(batch, MinHashParams()),)),
+    "pii": (pii.VERSION, lambda batch: pii.compute_with_edits(batch, PiiParams())),
+}
+
+
+def digest(tables: Tables) -> str:
+    """Of names, types and values, whatever the layout in memory."""
+    state = xxhash.xxh3_128()
+    for table in tables:
+        state.update(str(table.schema.remove_metadata()).encode())
+        state.update(repr(table.to_pylist()).encode())
+    return state.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def batch() -> pa.RecordBatch:
+    rows = (_FIXTURES / "golden.jsonl").read_text(encoding="utf-8").split("\n")
+    texts = [json.loads(row)["text"] for row in rows if row]
+    return pa.record_batch({"text": pa.array(texts, pa.large_string())})
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_output_changes_only_with_the_version(group: str, batch: pa.RecordBatch) -> None:
+    version, compute = GROUPS[group]
+    golden = json.loads((_FIXTURES / "golden.json").read_text(encoding="utf-8"))
+    found = digest(compute(batch))
+    assert golden[group] == {"version": version, "digest": found}, (
+        f"the output of signal group {group!r} changed: raise its VERSION, then record {found}"
+    )
