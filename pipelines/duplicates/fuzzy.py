@@ -183,7 +183,7 @@ def _rank_keys(
     is_scoped = config.dedup.scope != "global"
     dtypes = (np.uint64, np.uint64, np.uint64, np.uint64, bool, np.uint64)
     sizes = (num_docs,) * 5 + (num_docs if is_scoped else 0,)
-    keys = _RankKeys(*(np.empty(size, dtype) for size, dtype in zip(sizes, dtypes, strict=True)))
+    keys = _RankKeys._make(map(np.empty, sizes, dtypes))
     filled = 0
     for part in parts:
         mine = _rank_keys_of_part(config, part, stages, generation)
@@ -191,7 +191,7 @@ def _rank_keys(
         for column, values in zip(keys, mine, strict=True):
             column[filled:end] = values
         filled = end
-    return _RankKeys(*(column[:filled] for column in keys))
+    return _RankKeys._make(column[:filled] for column in keys)
 
 
 def _rank_keys_of_part(

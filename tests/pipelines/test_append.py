@@ -93,9 +93,8 @@ def test_the_order_of_appends_is_history_and_a_rebuild_forgets_it(tmp_path: Path
     rebuilt, histories = [], []
     for order in orders:
         config = corpus_config(tmp_path / str(order[0]), ["web"])
-        for number, crawl in enumerate(order):
-            final = append(config, number, parts[crawl])
-        check(config, final)
+        finals = [append(config, number, parts[crawl]) for number, crawl in enumerate(order)]
+        check(config, finals[-1])
         histories.append(commit.fingerprint(generations.fingerprint_markers(config)))
         dedup.run(config)
         rebuilt.append(fates(read_final(config)))
