@@ -361,10 +361,11 @@ def test_long_chunks_are_cut_and_counted_in_full() -> None:
 
 def test_counts_survive_the_growth_of_the_chunk_table() -> None:
     chunks = [f"(w{k}.)" for k in range(_FIRST_CHUNKS + 1000)]
-    # Growth by the number of chunks, then by words and bytes of long ones; every chunk comes again
-    # after it, and a second document reads what the first one left in the table.
-    texts = [" ".join(chunks + chunks[::-1]), " ".join(["ab-3," * 180 + c for c in chunks[:400]])]
-    for batch in (texts, texts[::-1]):
+    # The table grows by the number of chunks, then by the words and bytes of long ones. The last
+    # document has both kinds again, and reads what the others left in the table.
+    long = ["ab-3," * 180 + chunk for chunk in chunks[:400]]
+    texts = [" ".join(chunks), " ".join(long), " ".join(chunks[::3] + long[::3])]
+    for batch in (texts, [texts[1], texts[0], texts[2]]):
         for text, counts in zip(batch, counted(batch), strict=True):
             assert counts == line_counts(text) | word_counts(text)
 
