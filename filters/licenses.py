@@ -12,8 +12,8 @@ brought to its id first. A family names what a licence asks for:
     other, unknown     another known licence; none, or one that is no SPDX expression
 
 A reservation is what a publisher stated in a machine-readable way against text and data mining:
-the header or meta tag of the TDM Reservation Protocol (W3C community group, 2024), or `noai`,
-`noimageai` or `notrain` in X-Robots-Tag.
+the HTTP header of the TDM Reservation Protocol (W3C community group, 2024), or `noai`,
+`noimageai` or `notrain` in X-Robots-Tag. Tags within a page are not read.
 """
 
 from __future__ import annotations
