@@ -14,7 +14,7 @@ from pipelines import ingest, row_decisions
 from pipelines.config import CorpusConfig
 from pipelines.ingest import document_parts
 from pipelines.stages import Slice, Task, require, run_tasks
-from storage import commit, tables
+from storage import commit
 from storage.commit import PartMarker
 from storage.errors import ConfigError
 
@@ -63,8 +63,6 @@ class LicensePart:
 
     def __call__(self, task: Task) -> Iterator[PartMarker]:
         rules = policy(self.config)
-        path = self.config.path("documents", f"{task.part}.parquet")
-        reasons: list[str] = []
-        for batch in tables.iter_batches(path, COLUMNS):
-            reasons += licenses.reasons(batch, rules)
-        yield row_decisions.write(self.config, STAGE, task, reasons)
+        yield row_decisions.decide(
+            self.config, STAGE, task, COLUMNS, lambda batch: licenses.reasons(batch, rules)
+        )

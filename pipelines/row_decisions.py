@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import pyarrow as pa
 
 from pipelines.config import CorpusConfig
@@ -12,13 +14,27 @@ from storage.commit import PartMarker, WrittenObject
 from storage.tables import DECISION
 
 
-def write(config: CorpusConfig, stage: str, task: Task, reasons: list[str]) -> PartMarker:
-    """Writes the table of one part; `reasons` has "" for each row that stays."""
+def decide(
+    config: CorpusConfig,
+    stage: str,
+    task: Task,
+    columns: Sequence[str],
+    reasons_of: Callable[[pa.RecordBatch], list[str]],
+) -> PartMarker:
+    """Reads `columns` of one part's documents once, and writes its table.
+
+    `reasons_of` has "" for each row of a batch that stays.
+    """
     name = f"{task.part}.parquet"
-    doc_ids = tables.read_table(config.path("documents", name), ["doc_id"])["doc_id"]
-    assert len(reasons) == len(doc_ids), f"{stage}/{name} is not aligned with its documents"
+    doc_ids: list[pa.Array] = []
+    reasons: list[str] = []
+    for batch in tables.iter_batches(config.path("documents", name), ["doc_id", *columns]):
+        doc_ids.append(batch.column("doc_id"))
+        reasons += reasons_of(batch)
+    ids = pa.chunked_array(doc_ids, DECISION.field("doc_id").type)
+    assert len(reasons) == len(ids), f"{stage}/{name} is not aligned with its documents"
     drop = pa.array([reason != "" for reason in reasons], pa.bool_())
-    rows = pa.table([doc_ids, drop, pa.array(reasons, pa.string())], schema=DECISION)
+    rows = pa.table([ids, drop, pa.array(reasons, pa.string())], schema=DECISION)
     stats = tables.write_table(config.path(stage, name), rows, DECISION)
     drops = decisions.drop_counts(reasons)
     counts = {"documents": len(rows), "kept": len(rows) - sum(drops.values()), **drops}

@@ -95,11 +95,9 @@ class TakedownPart:
 
     def __call__(self, task: Task) -> Iterator[PartMarker]:
         lists = read_lists(self.config)
-        path = self.config.path("documents", f"{task.part}.parquet")
-        reasons: list[str] = []
-        for batch in tables.iter_batches(path, lists.columns):
-            reasons += takedown.reasons(batch, lists)
-        yield row_decisions.write(self.config, STAGE, task, reasons)
+        yield row_decisions.decide(
+            self.config, STAGE, task, lists.columns, lambda batch: takedown.reasons(batch, lists)
+        )
 
 
 def require_obeyed(config: CorpusConfig) -> None:
