@@ -53,19 +53,21 @@ def exact_jaccard(
     pairs: np.ndarray, shingles_a: Features, shingles_b: Features
 ) -> npt.NDArray[np.float64]:
     """|A & B| / |A | B| of the shingle sets of each pair (dtype PAIR)."""
-    return jaccard_of_pairs(
-        Ragged(shingles_a.offsets, shingles_a.values),
-        Ragged(shingles_b.offsets, shingles_b.values),
-        shingles_a.rows(pairs["a"]),
-        shingles_b.rows(pairs["b"]),
-    )
+    return jaccard_of_pairs(*_sides(pairs, shingles_a, shingles_b))
 
 
 def exact_containment(
     pairs: np.ndarray, shingles_a: Features, shingles_b: Features
 ) -> npt.NDArray[np.float64]:
     """|A & B| / min(|A|, |B|) of the shingle sets of each pair (dtype PAIR)."""
-    return containment_of_pairs(
+    return containment_of_pairs(*_sides(pairs, shingles_a, shingles_b))
+
+
+def _sides(
+    pairs: np.ndarray, shingles_a: Features, shingles_b: Features
+) -> tuple[Ragged, Ragged, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Both sides as rows, and the two rows of each pair."""
+    return (
         Ragged(shingles_a.offsets, shingles_a.values),
         Ragged(shingles_b.offsets, shingles_b.values),
         shingles_a.rows(pairs["a"]),
