@@ -138,6 +138,8 @@ BODY = b"<title>T</title><p>" + b"All of the body. " * 50 + b"</p>"
         # Decoded by the crawler, headers left as they were.
         ({"Content_Encoding": "gzip", "Transfer_Encoding": "chunked"}, BODY),
     ],
+    # Named, because gzip notes the time: workers that collect a second apart would see other ids.
+    ids=["gzip", "zlib", "deflate", "zstd", "chunked", "two-chunks", "decoded-by-crawler"],
 )  # fmt: skip
 def test_http_codings(headers: dict[str, str], body: bytes, tmp_path: Path) -> None:
     path = write(tmp_path, record("response", http(body, **headers)))
@@ -160,6 +162,7 @@ def test_brotli(tmp_path: Path) -> None:
         ({"Transfer_Encoding": "chunked"}, chunked(BODY)[:400]),
         ({"Content_Length": str(len(BODY))}, BODY[:400]),
     ],
+    ids=["gzip", "zlib", "chunked", "content-length"],
 )
 def test_a_body_that_ends_early_is_kept_and_marked(
     headers: dict[str, str], body: bytes, tmp_path: Path
