@@ -11,7 +11,8 @@ two: by name (gopher.py, fineweb.py), or as `flagged_terms / num_words`. No text
 take about 0.1 us a document.
 
 A recipe file has `include` (recipes by name or path, put first), `editors` and `rules`. An editor
-is a name, or a name with settings: `pii: {mask: [email, phone]}`.
+is a name, or a name with settings: `pii: {mask: [email, phone]}`. So is an included recipe, whose
+rules then apply to some languages only: `fineweb2-fra: {languages: [fr]}`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ import yaml
 from pydantic import (
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -111,10 +113,24 @@ class Decisions(NamedTuple):
     marginal: dict[str, int]
 
 
+class _Scope(BaseModel):
+    """Where the rules of an included recipe apply."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    languages: list[str] = Field(min_length=1)
+
+
+_Included = Annotated[
+    dict[str, _Scope | None],
+    BeforeValidator(lambda entry: {entry: None} if isinstance(entry, str) else entry),
+]
+
+
 class _RecipeFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    include: list[str] = []
+    include: list[_Included] = []
     editors: list[str | dict[str, dict[str, Any]]] = []
     rules: list[Rule] = []
 
@@ -257,12 +273,35 @@ def _load(name: str, including: tuple[str, ...]) -> Recipe:
         raise RecipeError(f"recipe {name!r} includes itself: {' > '.join((*including, name))}")
     content = _parse(name, path)
     included = [
-        _load(str(path.parent / other) if other.endswith(".yaml") else other, (*including, name))
-        for other in content.include
+        _in_scope(name, _load(_beside(path, other), (*including, name)), scope)
+        for entry in content.include
+        for other, scope in entry.items()
     ]
     editors = tuple(editor for entry in content.editors for editor in _editors(name, entry))
     combined = combine_recipes([*included, Recipe(name, editors, tuple(content.rules))])
     return combined._replace(name=path.stem)
+
+
+def _beside(path: Path, other: str) -> str:
+    """The name or path of a recipe that the file at `path` includes."""
+    return str(path.parent / other) if other.endswith(".yaml") else other
+
+
+def _in_scope(including: str, recipe: Recipe, scope: _Scope | None) -> Recipe:
+    """The recipe with rules for the languages of `scope` only; what it says itself is narrowed."""
+    if scope is None:
+        return recipe
+    if recipe.editors:
+        raise RecipeError(
+            f"recipe {including!r}: {recipe.name!r} edits texts, which is done in all languages; "
+            "include it without languages"
+        )
+    rules = []
+    for rule in recipe.rules:
+        languages = [one for one in scope.languages if one in (rule.languages or (one,))]
+        if languages:
+            rules.append(rule.model_copy(update={"languages": tuple(languages)}))
+    return recipe._replace(rules=tuple(rules))
 
 
 def _path(name: str) -> Path:

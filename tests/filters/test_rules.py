@@ -87,7 +87,7 @@ def test_decisions_equal_their_definition(values: list[int], bounds: list[int]) 
 
 
 def test_shipped_recipes_use_signals_that_exist() -> None:
-    columns = {*textstats.COLUMNS, *pii.SCHEMA.names, *paragraph_language.SCHEMA.names}
+    columns = {*textstats.COLUMNS, *pii.SCHEMA.names, *paragraph_language.SCHEMA.names, "language"}
     for params in c4.VARIANTS.values():
         columns |= set(c4.schema(params).names)
     for name in recipe_names():
@@ -124,6 +124,31 @@ def test_fineweb2_has_thresholds_by_language() -> None:
     assert reasons("fineweb2-kor", ended) == {"fineweb2_kor_terminal_lines"}
 
 
+def test_fineweb2_asks_each_language_by_its_own_thresholds() -> None:
+    rules = load_recipe("fineweb2").rules
+    french = [rule for rule in rules if rule.languages == ("fr",)]
+    alone = [rule.model_copy(update={"languages": None}) for rule in french]
+    assert alone == list(load_recipe("fineweb2-fra").rules)
+    num_codes = len([name for name in recipe_names() if name.startswith("fineweb2-")])
+    assert len({rule.languages for rule in rules}) == num_codes
+
+
+def test_an_included_recipe_is_asked_of_some_languages(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        "rules:\n"
+        "  - {signal: num_words, min: 50, reason: short}\n"
+        "  - {signal: num_words, max: 90, reason: long, languages: [en, fr]}\n"
+        "  - {signal: num_words, max: 70, reason: longer, languages: [it]}\n"
+    )
+    (tmp_path / "mine.yaml").write_text("include: [base.yaml: {languages: [de, fr]}]\n")
+    recipe = load_recipe(str(tmp_path / "mine.yaml"))
+    assert {rule.reason: rule.languages for rule in recipe.rules} == {
+        "short": ("de", "fr"),
+        "long": ("fr",),
+    }
+    assert evaluate(recipe.rules, SIGNALS).reason.to_pylist() == ["", "", "", "long"]
+
+
 def test_recipes_are_put_together() -> None:
     both = combine_recipes([load_recipe("gopher"), load_recipe("c4"), load_recipe("fineweb")])
     assert both.name == "gopher+c4+fineweb"
@@ -150,6 +175,8 @@ def test_a_recipe_file_includes_others(tmp_path: Path) -> None:
         ("editors: [c5]", "unknown editor 'c5'; did you mean 'c4'"),
         ("include: [gofer]", "unknown recipe 'gofer'; did you mean 'gopher'"),
         ("include: [x.yaml]", "includes itself"),
+        ("include: [c4: {languages: [en]}]", "'c4' edits texts, which is done in all languages"),
+        ("include: [gopher: {language: [en]}]", "include.0.*languages"),
         ("rules: [", "is not YAML"),
         ("- 1", "has no keys"),
         (
