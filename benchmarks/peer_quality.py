@@ -1,5 +1,7 @@
 """Decisions of the recipes compared with datatrove 0.10.1's own filters, document by document.
 
+Recipe `c4` is compared with the published rules of TensorFlow Datasets in plain Python.
+
     python -m benchmarks.peer_quality --peer-python VENV/bin/python FILE...
 
 FILE is JSON lines with a `text` field (.gz, .zst or plain) or a page of HTML (its plain text is
@@ -32,6 +34,7 @@ PEER = Path(__file__).with_name("peer_quality_filters.py")
 FILTERS = {
     "gopher_repetition": load_recipe("gopher-repetition").rules,
     "gopher_quality": load_recipe("gopher-quality").rules,
+    "c4": load_recipe("c4").rules,
     "c4_datatrove": load_recipe("c4-datatrove").rules,
     "fineweb_quality": (
         Rule(signal="num_nonblank_lines", min=1, reason="fineweb_empty"),
@@ -84,7 +87,7 @@ def compute_signals(texts: list[str]) -> pa.Table:
     parts = [
         textstats.compute(batch),
         language.compute(batch),
-        *(c4.compute_with_edits(batch, c4.VARIANTS[v])[0] for v in ("c4_datatrove", "c4_fineweb")),
+        *(c4.compute_with_edits(batch, params)[0] for params in c4.VARIANTS.values()),
     ]
     columns = {name: part.column(name) for part in parts for name in part.schema.names}
     return pa.table(columns)
@@ -129,7 +132,7 @@ def print_differences(
     ours: dict[str, list[str]],
     theirs: dict[str, list[str]],
 ) -> None:
-    print("\n| row | language | filter | ours | datatrove | our value |\n|--:|---|---|---|---|--:|")
+    print("\n| row | language | filter | ours | peer | our value |\n|--:|---|---|---|---|--:|")
     for name, rules in FILTERS.items():
         by_reason = {rule.reason: rule for rule in rules}
         for row, code in enumerate(languages):
