@@ -1,6 +1,6 @@
 """Dedup at scale without text: band hashes and verified pairs are made up, and the stages run.
 
-    python -m benchmarks.scale [--documents 1000000 3000000] [--pairs 10] [--folder DIR]
+    python -m benchmarks.scale [--documents 1000000 3000000] [--pairs 10] [--folder DIR] [--keep]
 
 For each size the tables that earlier stages would leave are written (14 band hashes, a content hash
 and 10 verified pairs for each document: 50 million documents are 500 million pairs), then:
@@ -19,11 +19,14 @@ import argparse
 import itertools
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +47,7 @@ from pipelines.duplicates import (
 from pipelines.duplicates.competing import HASH, MINHASH
 from pipelines.workplace import Workplace
 from storage import commit, tables
-from storage.addresses import doc_ids, part_name
+from storage.addresses import pack_doc_id, part_name
 from storage.commit import PartMarker, WrittenObject
 from storage.tables import DECISION, PAIRS
 
@@ -53,6 +56,7 @@ BATCH_DOCS = 50_000
 CLUSTER_DOCS = 25
 """Documents that `pairs/` connects; half of the pairs are above the threshold."""
 MEMORY_BYTES = 2 << 30
+WORKERS = 2
 STEPS = ("candidates", "resolution")
 UInt64Array = np.ndarray
 
@@ -62,19 +66,22 @@ def main() -> None:
     parser.add_argument("--documents", type=int, nargs="+", default=[1_000_000, 3_000_000])
     parser.add_argument("--pairs", type=int, default=10, help="per document, in pairs/")
     parser.add_argument("--folder", type=Path, help="for the tables; default a temporary one")
+    parser.add_argument("--keep", action="store_true", help="keep the tables, and use kept ones")
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.step:
         print(json.dumps(run_step(corpus(options.folder), options.step)))
         return
+    base = options.folder or Path(tempfile.mkdtemp())
     print("| documents | pairs | step | us/document (CPU) | s | peak GB | result |")
     print("|--:|--:|---|--:|--:|--:|---|")
     for num_docs in options.documents:
-        with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
-            config = corpus(Path(temporary))
-            write_tables(config, num_docs, options.pairs)
-            for step in STEPS:
-                print_row(num_docs, options.pairs, step, measure(Path(temporary), step))
+        folder = base / f"scale-{num_docs}-{options.pairs}"
+        write_tables(corpus(folder), num_docs, options.pairs)
+        for step in STEPS:
+            print_row(num_docs, options.pairs, step, measure(folder, step))
+        if not options.keep:
+            shutil.rmtree(folder)
 
 
 def corpus(output: Path) -> CorpusConfig:
@@ -84,7 +91,7 @@ def corpus(output: Path) -> CorpusConfig:
             "output": str(output),
             "sources": [{"name": "web", "format": "text", "paths": ["none"]}],
             "dedup": {"memory_bytes": MEMORY_BYTES},
-            "runner": {"workers": 2},
+            "runner": {"workers": WORKERS},
         }
     )
 
@@ -149,27 +156,35 @@ def resolve(config: CorpusConfig) -> str:
 
 
 def write_tables(config: CorpusConfig, num_docs: int, pairs: int) -> None:
-    """What ingest, annotate, select and the verification of pairs would leave."""
-    for part, first in enumerate(range(0, num_docs, PART_DOCS)):
-        last = min(first + PART_DOCS, num_docs)
-        name = f"web/{part_name(part, 0)}"
-        numbers = np.arange(first, last, dtype=np.uint64)
-        none = pa.array(np.zeros(len(numbers), bool)), pa.array([""] * len(numbers))
-        ids = pa.array(ids_of(numbers))
-        selected = pa.Table.from_arrays([ids, *none], schema=DECISION)
-        _write(config, "decisions/select", name, [selected])
-        documents = pa.table({"doc_id": ids})
-        _write(config, "ingest", name, [documents], "documents")
-        _write(config, HASH, name, _hash_rows(numbers))
-        _write(config, MINHASH, name, _band_rows(config, numbers, num_docs))
-        _write(config, pair_steps.STAGE, name, _pair_rows(numbers, num_docs, pairs))
+    """What ingest, annotate, select and the verification of pairs would leave.
+
+    Parts that are there already stay.
+    """
+    with ProcessPoolExecutor(WORKERS) as pool:
+        parts = range(-(-num_docs // PART_DOCS))
+        list(pool.map(partial(write_part, config, num_docs, pairs), parts))
+
+
+def write_part(config: CorpusConfig, num_docs: int, pairs: int, part: int) -> None:
+    name = f"web/{part_name(part, 0)}"
+    if commit.read_marker(config.output, pair_steps.STAGE, name) is not None:
+        return
+    first = part * PART_DOCS
+    numbers = np.arange(first, min(first + PART_DOCS, num_docs), dtype=np.uint64)
+    none = pa.array(np.zeros(len(numbers), bool)), pa.repeat("", len(numbers))
+    ids = pa.array(ids_of(numbers))
+    selected = pa.Table.from_arrays([ids, *none], schema=DECISION)
+    _write(config, "decisions/select", name, [selected])
+    _write(config, "ingest", name, [pa.table({"doc_id": ids})], "documents")
+    _write(config, HASH, name, _hash_rows(numbers))
+    _write(config, MINHASH, name, _band_rows(config, numbers, num_docs))
+    _write(config, pair_steps.STAGE, name, _pair_rows(numbers, num_docs, pairs))
 
 
 def ids_of(numbers: UInt64Array) -> UInt64Array:
     """doc_ids of documents numbered through the corpus."""
     per_part = np.uint64(PART_DOCS)
-    first_ids = np.array([doc_ids(part, 0, 0, 1)[0] for part in range(1000)], np.uint64)
-    return first_ids[(numbers // per_part).astype(np.int64)] + numbers % per_part
+    return (numbers // per_part) * np.uint64(pack_doc_id(1, 0, 0)) + numbers % per_part
 
 
 def _hash_rows(numbers: UInt64Array) -> Iterator[pa.Table]:
@@ -209,13 +224,10 @@ def _pair_rows(numbers: UInt64Array, num_docs: int, pairs: int) -> Iterator[pa.T
             ids_of(earlier),
             ids_of(later),
             similarity,
-            ["exact"] * count,
-            ["stored"] * count,
+            pa.repeat("exact", count),
+            pa.repeat("stored", count),
         ]
-        yield pa.Table.from_arrays(
-            [pa.array(column, field.type) for column, field in zip(columns, PAIRS, strict=True)],
-            schema=PAIRS,
-        )
+        yield pa.Table.from_arrays([pa.array(column) for column in columns], schema=PAIRS)
 
 
 def _mix(values: UInt64Array, seed: int) -> UInt64Array:
