@@ -67,6 +67,8 @@ def link_hot_buckets(
 
 def frequent_hashes(hashes: npt.NDArray[np.uint64], smallest: int) -> npt.NDArray[np.uint64]:
     """The distinct hashes that occur at least `smallest` times."""
+    bins = (hashes & np.uint64(0xFFFF)).astype(np.int64)
+    hashes = hashes[(np.bincount(bins) >= smallest)[bins]]  # mostly none: 3 ns a row, a sort 14
     ordered = np.sort(hashes)
     ahead = ordered[smallest - 1 :]
     return np.unique(ahead[ahead == ordered[: len(ahead)]])

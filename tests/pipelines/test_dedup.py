@@ -227,7 +227,7 @@ def test_workers_passes_and_shuffled_groups_do_not_matter(
     dedup.run(configs[0])
     runner = configs[1].runner.model_copy(update={"workers": 2})
     with monkeypatch.context() as patch:  # map-only steps stay here: each pipeline costs seconds
-        patch.setattr("pipelines.duplicates.band_shuffle.is_alone", lambda *_: False)
+        patch.setattr("pipelines.duplicates.band_shuffle.is_in_files", lambda _: False)
         dedup.run(configs[1].model_copy(update={"runner": runner}))
     monkeypatch.setattr("pipelines.duplicates.candidates.MAX_PASS_BYTES", 10_000)
     monkeypatch.setattr("pipelines.duplicates.candidates.KEY_BYTES", 500)
@@ -242,7 +242,9 @@ WRITE_PAIRS = band_shuffle.write_pairs
 def shuffled_write_pairs(place: Workplace, part: str, values: Iterable[bytes]) -> commit.PartMarker:
     """The reducer, with its values and the rows of each in another order."""
     rng = np.random.default_rng(7)
-    shuffled = [rng.permutation(np.frombuffer(data, ROW)).tobytes() for data in values]
+    shuffled = [
+        data[:8] + rng.permutation(np.frombuffer(data, ROW, offset=8)).tobytes() for data in values
+    ]
     rng.shuffle(shuffled)
     return WRITE_PAIRS(place, part, shuffled)
 

@@ -1,4 +1,4 @@
-"""The shuffle on Beam gives what the same function gives in one process, however it is cut."""
+"""The shuffle gives what the same function gives in one process, however it is cut."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.duplicates import candidates
+from pipelines.duplicates import band_shuffle, candidates
 from pipelines.duplicates.candidates import candidate_pairs
 from pipelines.duplicates.competing import MINHASH
 from storage.errors import UserError
@@ -23,7 +23,9 @@ def bands(num_docs: int, num_bands: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("num_parts", "pass_bytes", "num_passes"), [(1, 10**9, 1), (4, 50_000, 2), (3, 9_000, 9)]
+    ("num_parts", "pass_bytes", "num_passes"),
+    [(1, 10**9, 1), (4, 33_000, 2), (3, 6_000, 9), (1, 0, 1), (4, 0, 1)],
+    ids=["Beam", "Beam, two passes", "Beam, nine passes", "files", "files of four parts"],
 )
 def test_parts_and_passes_give_the_pairs_of_one_process(
     tmp_path: Path,
@@ -33,6 +35,7 @@ def test_parts_and_passes_give_the_pairs_of_one_process(
     num_passes: int,
 ) -> None:
     hashes = bands(1000, 3)
+    monkeypatch.setattr(band_shuffle, "is_in_files", lambda _: pass_bytes == 0)
     monkeypatch.setattr(candidates, "MAX_PASS_BYTES", pass_bytes)
     monkeypatch.setattr(candidates, "KEY_BYTES", 4_000)
     pairs, counts = shuffled_pairs(tmp_path, hashes, num_parts)
@@ -42,6 +45,7 @@ def test_parts_and_passes_give_the_pairs_of_one_process(
     assert counts == expected_counts
     assert counts["large_buckets"] == 1
     assert len(list(tmp_path.glob(".work/_done/passes/*.json"))) == num_passes
+    assert not list(tmp_path.glob(".work/rows/*"))
 
 
 def test_a_damaged_table_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from itertools import combinations, pairwise
 
@@ -13,15 +14,18 @@ from hypothesis import strategies as st
 from pipelines.duplicates import candidates
 from pipelines.duplicates.candidates import (
     MAX_ALL_PAIRS,
+    PAIR,
     ROW,
     SHUFFLE_COPIES,
+    Rows,
     candidate_pairs,
-    pack_rows,
     pairs_of_rows,
     plan_passes,
     split_rows,
     unique_pairs,
+    unpack_rows,
 )
+from storage.addresses import ROW_BITS
 
 
 def brute_force(hashes: np.ndarray, ranks: np.ndarray, doc_ids: np.ndarray) -> set[tuple[int, int]]:
@@ -85,23 +89,49 @@ def test_chunks_are_bounded_and_lose_nothing(monkeypatch: pytest.MonkeyPatch) ->
     hashes = rng.integers(0, 40, 2000).astype(np.uint64)
     hashes[:500] = 99  # one large bucket
     ranks, doc_ids = documents(2000, 3)
-    rows = pack_rows(hashes, ranks, doc_ids)
+    rows = Rows(hashes, ranks, doc_ids)
     whole = np.concatenate(list(pairs_of_rows(rows, Counter())))
     monkeypatch.setattr(candidates, "MAX_CHUNK_PAIRS", 500)
-    chunks = list(pairs_of_rows(rng.permutation(rows), Counter()))
+    chunks = list(pairs_of_rows(permuted(rows, rng), Counter()))
     assert max(len(chunk) for chunk in chunks) <= 500 + MAX_ALL_PAIRS
+    assert len(whole) == len(unique_pairs(whole))
     np.testing.assert_array_equal(unique_pairs(np.concatenate(chunks)), unique_pairs(whole))
+
+
+def permuted(rows: Rows, rng: np.random.Generator) -> Rows:
+    order = rng.permutation(len(rows.hashes))
+    return Rows._make(column[order] for column in rows)
 
 
 def test_the_order_of_rows_does_not_matter() -> None:
     rng = np.random.default_rng(5)
     hashes = rng.integers(0, 30, 3000).astype(np.uint64)
     ranks, doc_ids = documents(3000, 5)
-    rows = pack_rows(hashes, ranks, doc_ids)
-    expected = np.concatenate(list(pairs_of_rows(rows, Counter())))
+    rows = Rows(hashes, ranks, doc_ids)
+    expected = unique_pairs(np.concatenate(list(pairs_of_rows(rows, Counter()))))
     for _ in range(3):
-        shuffled = np.concatenate(list(pairs_of_rows(rng.permutation(rows), Counter())))
-        np.testing.assert_array_equal(shuffled, expected)
+        shuffled = np.concatenate(list(pairs_of_rows(permuted(rows, rng), Counter())))
+        np.testing.assert_array_equal(unique_pairs(shuffled), expected)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), max_size=60), st.integers(0, 40))
+def test_hashes_that_differ_in_upper_bits_only_share_no_bucket(
+    halves: list[tuple[int, int]], num_standing: int
+) -> None:
+    """Rows are sorted by the lower bits of their hashes; the definition looks at all."""
+    hashes = np.array([high << 62 | low for high, low in halves], np.uint64)
+    ranks, doc_ids = documents(len(halves), 4)
+    rows = Rows(hashes, ranks, doc_ids)
+    found = list(pairs_of_rows(rows, Counter(), num_standing))
+    expected = {
+        (min(doc_ids[one], doc_ids[other]), max(doc_ids[one], doc_ids[other]))
+        for one, other in itertools.combinations(range(len(halves)), 2)
+        if hashes[one] == hashes[other] and max(ranks[one], ranks[other]) >= num_standing
+    }
+    pairs = np.concatenate([np.empty(0, PAIR), *found])
+    assert len(pairs) == len(expected)
+    assert set(pairs.tolist()) == expected
 
 
 @settings(deadline=None)
@@ -143,11 +173,13 @@ def test_every_row_goes_to_one_key_of_one_pass(
     keys: dict[int, list[bytes]] = defaultdict(list)
     for one in plan_passes(num_docs, num_bands, memory_bytes):
         for band in one.bands:
-            for key, data in split_rows(one, band, hashes[:, band], ranks, doc_ids):
+            for key, data in split_rows(one, band, 3, Rows(hashes[:, band], ranks, doc_ids)):
                 keys[key].append(data)
-    rows = np.concatenate([np.frombuffer(data, ROW) for many in keys.values() for data in many])
-    expected = np.concatenate([pack_rows(hashes[:, b], ranks, doc_ids) for b in range(num_bands)])
-    np.testing.assert_array_equal(np.sort(rows), np.sort(expected))
+    rows = unpack_rows(data for many in keys.values() for data in many)
+    found = zip(*rows, strict=True)
+    own = np.uint64(3 << ROW_BITS)
+    columns = hashes.ravel(), ranks.repeat(num_bands), (own | doc_ids).repeat(num_bands)
+    assert sorted(found) == sorted(zip(*columns, strict=True))
     assert max(len(data) for many in keys.values() for data in many) < 2 * candidates.KEY_BYTES
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.duplicates import band_shuffle, hot_buckets
-from pipelines.duplicates.candidates import ROW
+from pipelines.duplicates.candidates import unpack_rows
 from pipelines.duplicates.hot_buckets import BUCKET, count_buckets, frequent_hashes, merge_buckets
 from pipelines.workplace import Workplace
 from storage import commit
@@ -79,9 +79,9 @@ def test_hot_hashes_stay_out_of_the_shuffle(
     write_pairs = band_shuffle.write_pairs
 
     def watch(place: Workplace, part: str, values: Iterable[bytes]) -> commit.PartMarker:
-        rows = np.frombuffer(b"".join(values), ROW)
-        largest.append(int(np.unique(rows["hash"], return_counts=True)[1].max()))
-        return write_pairs(place, part, [rows.tobytes()])
+        values = list(values)
+        largest.append(int(np.unique(unpack_rows(values).hashes, return_counts=True)[1].max()))
+        return write_pairs(place, part, values)
 
     monkeypatch.setattr(hot_buckets, "MAX_SHUFFLED_ROWS", 790)
     monkeypatch.setattr(band_shuffle, "write_pairs", watch)
