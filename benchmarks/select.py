@@ -5,7 +5,9 @@
 Signals are those of random documents, as the `text` and `language` groups store them, in parts of
 the given size. `evaluate` is filters.rules.evaluate on columns in memory; `stage` is all that
 `tilth select` does for a part: it reads the columns that rules name from Parquet, and writes the
-table of decisions. CPU seconds of the process, all threads, median of the repeats.
+table of decisions. `share` is what the driver does before, in memory, when there is a rule by share
+such as "the best tenth": it counts the values of what the other rules keep. CPU seconds of the
+process, all threads, median of the repeats.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import pyarrow as pa
 
 from benchmarks.minhash import cpu_seconds
 from filters import language, textstats
-from filters.rules import evaluate
+from filters.rules import Rule, evaluate
+from filters.shares import ShareBounds
 from pipelines import select
 from pipelines.annotate import signals_stage
 from pipelines.config import CorpusConfig
@@ -31,6 +34,7 @@ from storage.addresses import doc_ids
 
 RECIPES = (["gopher-quality"], ["gopher-repetition"], ["gopher"])
 PART = "web/0000000-0000"
+BEST_TENTH = Rule(signal="language_score", top=0.1, reason="not_best")
 
 
 def main() -> None:
@@ -42,8 +46,8 @@ def main() -> None:
     pa.set_cpu_count(1)
     signals = random_signals(options.documents)
     print(f"{options.documents:,} documents in one part\n")
-    print("| recipes | rules | dropped | evaluate, documents/s | stage, documents/s |")
-    print("|---|--:|--:|--:|--:|")
+    print("| recipes | rules | dropped | evaluate, documents/s | stage | share |")
+    print("|---|--:|--:|--:|--:|--:|")
     for recipe in RECIPES:
         with tempfile.TemporaryDirectory() as folder:
             print(row(folder, recipe, signals, options.repeats))
@@ -94,13 +98,14 @@ def row(folder: str, recipe: list[str], signals: pa.Table, repeats: int) -> str:
         pa.table({"doc_id": doc_ids(0, 0, 0, num_documents)}),
         pa.schema([("doc_id", pa.uint64())]),
     )
-    stage = select.SelectPart(config)
+    stage = select.SelectPart(config, {"web": rules})
     evaluated = evaluate(rules, signals)
     dropped = np.count_nonzero(evaluated.drop)
     rates = []
     for step in (
         lambda: evaluate(rules, signals),
         lambda: list(stage(Task(PART, "", num_documents))),
+        lambda: ShareBounds().add("web", [*rules, BEST_TENTH], signals),
     ):
         step()
         rates.append(num_documents / statistics.median(cpu_seconds(step, repeats)))

@@ -5,8 +5,11 @@
       - {signal: language, in: [en, de], reason: language}
       - {signal: mean_word_chars, max: 12, reason: long_words, languages: [de], sources: [web]}
 
+      - {signal: quality_score, top: 0.1, reason: low_quality}
+
 A document breaks a rule when its value is below `min`, above `max`, not a number, or not `in` the
-list; it is dropped for the first rule that it breaks. A signal is a stored column or a ratio of
+list. `top` and `bottom` are shares of documents, which shares.py turns into `min` and `max`. A
+document is dropped for the first rule that it breaks. A signal is a stored column or a ratio of
 two: by name (gopher.py, fineweb.py), or as `flagged_terms / num_words`. No text is read: 20 rules
 take about 0.1 us a document.
 
@@ -21,7 +24,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +76,12 @@ class Rule(BaseModel):
     in_: tuple[str, ...] | None = Field(
         default=None, validation_alias=_IN, serialization_alias="in"
     )
+    top: float | None = Field(default=None, gt=0, lt=1)
+    """Share of documents that stays, those with the highest values."""
+    bottom: float | None = Field(default=None, gt=0, lt=1)
+    """The same with the lowest values."""
+    per: tuple[Literal["source", "language"], ...] = ()
+    """A share of each source or language, not of all of them together."""
     reason: str = Field(min_length=1)
     languages: tuple[str, ...] | None = None
     """Only documents in these languages; None is all."""
@@ -81,19 +90,28 @@ class Rule(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.min is None and self.max is None and self.in_ is None:
-            raise ValueError("a rule needs min, max or in")
-        if self.in_ is not None and (self.min is not None or self.max is not None):
-            raise ValueError("a rule has either a range or a list, not both")
+        has_range = self.min is not None or self.max is not None
+        kinds = (has_range, self.in_ is not None, self.top is not None, self.bottom is not None)
+        if not any(kinds):
+            raise ValueError("a rule needs min, max or in, or one of the shares top and bottom")
+        if sum(kinds) > 1:
+            raise ValueError("a rule has either a range, a list or one share")
+        if self.per and self.share is None:
+            raise ValueError("`per` goes with the shares top and bottom only")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min} is above max {self.max}: nothing would stay")
         return self
 
     @property
+    def share(self) -> float | None:
+        """Of documents that stay, when it is given as such."""
+        return self.bottom if self.top is None else self.top
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The stored columns it reads."""
         ratio = ratio_of(self.signal)
-        scope = ("language",) if self.languages else ()
+        scope = ("language",) if self.languages or "language" in self.per else ()
         return (*(ratio.columns if ratio else (self.signal,)), *scope)
 
 
@@ -219,6 +237,13 @@ def breaks(rule: Rule, signals: pa.Table | pa.RecordBatch) -> npt.NDArray[np.boo
     return _breaks(rule, _Columns(signals))
 
 
+def in_scope(rule: Rule, signals: pa.Table | pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    """The rows whose language the rule looks at."""
+    if rule.languages is None:
+        return np.ones(signals.num_rows, np.bool_)
+    return _Columns(signals).isin("language", rule.languages)
+
+
 def numbers(name: str, signals: pa.Table | pa.RecordBatch) -> npt.NDArray:
     """The values of a stored signal or a ratio."""
     return _Columns(signals).numbers(name)
@@ -253,6 +278,8 @@ class _Columns:
 
 
 def _breaks(rule: Rule, columns: _Columns) -> npt.NDArray[np.bool_]:
+    has_bound = (rule.in_, rule.min, rule.max) != (None, None, None)
+    assert has_bound, f"{rule.reason}: shares are turned into bounds first"
     if rule.in_ is not None:
         breaks = ~columns.isin(rule.signal, rule.in_)
     else:

@@ -2,6 +2,10 @@
 
 A changed threshold rewrites one small table per part. Reasons are counted as they decide (the first
 rule that a document breaks) and marginally (what each rule alone would drop).
+
+A rule by share, as "the best tenth", is of the whole corpus: where there is one, the driver reads
+the columns of the rules of all parts first, and turns shares into bounds. The bounds enter the
+recipe ids of the parts, so a corpus that changed is decided again.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from filters.rules import Decisions, RecipeError, Rule, check_signals, evaluate
+from filters.shares import ShareBounds
 from pipelines import annotate
 from pipelines.annotate import signals_stage, source_annotations
 from pipelines.config import CorpusConfig
@@ -32,13 +37,31 @@ MARGINAL_PREFIX = "marginal:"
 def run(config: CorpusConfig, only: Slice | None = None) -> None:
     """Decides which documents are worth keeping. Raises ConfigError, StorageError, StageError."""
     require(config, annotate.STAGE, "annotate")
-    run_tasks(config, STAGE, plan(config), SelectPart(config), only)
+    rules = bounded_rules(config)
+    run_tasks(config, STAGE, plan(config, rules), SelectPart(config, rules), only)
     if only is None:
         for marker in commit.read_markers(config.output, STAGE):
             check_accounting(marker)
 
 
-def plan(config: CorpusConfig) -> list[Task]:
+def bounded_rules(config: CorpusConfig) -> dict[str, list[Rule]]:
+    """All rules that decide on the documents of each source, with bounds in place of shares.
+
+    Raises ConfigError for a signal that a source has not.
+    """
+    rules = {source.name: source_rules(config, source.name) for source in config.sources}
+    by_share = {name for name, ones in rules.items() if any(one.share is not None for one in ones)}
+    for name in sorted(by_share):
+        groups_read(config, name)
+    bounds = ShareBounds()
+    for part in document_parts(config) if by_share else []:
+        name = _source(part)
+        if name in by_share:
+            bounds.add(name, rules[name], read_signals(config, part.part, rules[name]))
+    return {name: bounds.bounded(name, ones) for name, ones in rules.items()}
+
+
+def plan(config: CorpusConfig, rules: dict[str, list[Rule]]) -> list[Task]:
     """One task per documents part; its inputs are the digests of the signals that it reads."""
     parts = document_parts(config)
     groups = {name: groups_read(config, name) for name in {_source(part) for part in parts}}
@@ -46,7 +69,9 @@ def plan(config: CorpusConfig) -> list[Task]:
         group: {one.part: one for one in commit.read_markers(config.output, signals_stage(group))}
         for group in sorted({group for names in groups.values() for group in names})
     }
-    return [_plan_part(config, part, groups[_source(part)], markers) for part in parts]
+    return [
+        _plan_part(part, rules[_source(part)], groups[_source(part)], markers) for part in parts
+    ]
 
 
 def check_accounting(marker: PartMarker) -> None:
@@ -61,11 +86,13 @@ class SelectPart:
     """The work of one task: one decision table."""
 
     config: CorpusConfig
+    rules: dict[str, list[Rule]]
+    """Of each source; none by share."""
 
     def __call__(self, task: Task) -> Iterator[PartMarker]:
         config, part = self.config, task.part
         documents = tables.read_table(config.path("documents", f"{part}.parquet"), ["doc_id"])
-        decided = decide(config, part, len(documents))
+        decided = decide(config, part, self.rules[part.partition("/")[0]], len(documents))
         columns = [documents["doc_id"].combine_chunks(), decided.drop, decided.reason]
         decisions = pa.table(columns, schema=DECISION)
         stats = tables.write_table(config.path(STAGE, f"{part}.parquet"), decisions, DECISION)
@@ -78,10 +105,8 @@ class SelectPart:
         )
 
 
-def decide(config: CorpusConfig, part: str, num_rows: int) -> Decisions:
-    """The rules of the part's source on its signals."""
-    source = part.split("/")[0]
-    rules = source_rules(config, source)
+def decide(config: CorpusConfig, part: str, rules: list[Rule], num_rows: int) -> Decisions:
+    """The rules on the signals of a part."""
     if not rules:
         kept = pa.nulls(num_rows, pa.bool_()).fill_null(False)
         return Decisions(kept, pa.nulls(num_rows, pa.string()).fill_null(""), {})
@@ -103,8 +128,8 @@ def read_signals(config: CorpusConfig, part: str, rules: list[Rule]) -> pa.Table
 
 
 def _plan_part(
-    config: CorpusConfig,
     part: PartMarker,
+    rules: list[Rule],
     groups: list[str],
     markers: dict[str, dict[str, PartMarker]],
 ) -> Task:
@@ -114,7 +139,7 @@ def _plan_part(
         if marker is None:
             raise UserError(f"{part.part} has no signals of group {group!r}; run `tilth annotate`")
         inputs.append(marker.object(signals_stage(group)).digest)
-    settings = [rule.model_dump(mode="json") for rule in source_rules(config, _source(part))]
+    settings = [rule.model_dump(mode="json") for rule in rules]
     recipe = commit.recipe_id(STAGE, VERSION, settings, inputs)
     return Task(part.part, recipe, part.object("documents").rows)
 

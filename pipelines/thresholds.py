@@ -155,7 +155,7 @@ def _rules(config: CorpusConfig) -> list[Rule]:
     rules: dict[str, Rule] = {}
     for source in config.sources:
         for rule in source_rules(config, source.name):
-            if rule.in_ is None and rule.languages is None:
+            if rule.in_ is None and rule.share is None and rule.languages is None:
                 rules.setdefault(rule.reason, rule)
     return list(rules.values())
 

@@ -22,7 +22,6 @@ from pipelines import annotate, select
 from pipelines.annotate import source_annotations
 from pipelines.config import CorpusConfig
 from pipelines.ingest import document_parts
-from pipelines.recipes import source_rules
 from pipelines.reporting import format as report_format
 from pipelines.reporting.samples import read_row
 from pipelines.stages import require
@@ -47,11 +46,18 @@ def run(config: CorpusConfig, name: str = "") -> str:
     parts: dict[str, list[str]] = {source.name: [] for source in config.sources}
     for marker in document_parts(config):
         parts[marker.part.partition("/")[0]].append(marker.part)
+    rules = select.bounded_rules(config)
     if not name:
-        return "\n\n".join(_summary(config, source, parts[source]) for source in parts)
-    pieces = [piece for source in parts for piece in _details(config, source, parts[source], name)]
+        return "\n\n".join(
+            _summary(config, source, parts[source], rules[source]) for source in parts
+        )
+    pieces = [
+        piece
+        for source in parts
+        for piece in _details(config, source, parts[source], rules[source], name)
+    ]
     if not pieces:
-        reasons = sorted({one.reason for s in parts for one in source_rules(config, s)})
+        reasons = sorted({one.reason for ones in rules.values() for one in ones})
         raise ConfigError(
             f"--rule {name!r}: no source has a rule or a signal of that name; "
             f"rules are {', '.join(reasons) or 'none'}"
@@ -73,8 +79,7 @@ class Values:
     """Number of the part << 32 | row."""
 
 
-def _summary(config: CorpusConfig, source: str, parts: Sequence[str]) -> str:
-    rules = source_rules(config, source)
+def _summary(config: CorpusConfig, source: str, parts: Sequence[str], rules: list[Rule]) -> str:
     first: Counter[str] = Counter()
     alone: Counter[str] = Counter()
     only: Counter[str] = Counter()
@@ -109,9 +114,11 @@ def _summary(config: CorpusConfig, source: str, parts: Sequence[str]) -> str:
     return f"{title}, {kept:,} kept\n{_table(header, rows, 3)}"
 
 
-def _details(config: CorpusConfig, source: str, parts: Sequence[str], name: str) -> Iterator[str]:
+def _details(
+    config: CorpusConfig, source: str, parts: Sequence[str], rules: Sequence[Rule], name: str
+) -> Iterator[str]:
     """One text per rule of that name; without one, a text on the signal of that name."""
-    rules = [rule for rule in source_rules(config, source) if name in (rule.reason, rule.signal)]
+    rules = [rule for rule in rules if name in (rule.reason, rule.signal)]
     annotations = source_annotations(config, source)
     groups = (*annotations.editors, *annotations.signal_groups)
     columns = {field.name: field.type for group in groups for field in group.schema}
@@ -267,7 +274,9 @@ def _allowed(rule: Rule) -> str:
         listed = ", ".join(rule.in_[:8])
         return f"in {listed}{', ...' if len(rule.in_) > 8 else ''}"
     bounds = [f">= {rule.min:g}"] if rule.min is not None and np.isfinite(rule.min) else []
-    bounds += [f"<= {rule.max:g}"] if rule.max is not None else []
+    bounds += [f"<= {rule.max:g}"] if rule.max is not None and np.isfinite(rule.max) else []
+    if rule.share is not None:
+        bounds.append(f"{'top' if rule.top is not None else 'bottom'} {100 * rule.share:g} %")
     return ", ".join(bounds)
 
 

@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from filters.pii import MASKS
 from filters.rules import Rule, evaluate, ratio_of
+from pipelines import select
 from pipelines.annotate import signals_stage, source_annotations
 from pipelines.config import CorpusConfig
-from pipelines.recipes import source_rules
 from pipelines.reporting.choice import Chooser, Fate
 from pipelines.views import view_editors
 from storage import tables
@@ -104,13 +104,16 @@ def read_samples(config: CorpusConfig, parts: Sequence[str]) -> tuple[list[Sampl
     sources = [source.name for source in config.sources]
     by_name = {part.partition("/")[2]: part for part in parts}
     kept, dropped = chooser.kept(sources), chooser.dropped(sources)
+    rules = select.bounded_rules(config)
     return (
-        [_sample(config, fate, by_name) for fate in kept],
-        [_sample(config, fate, by_name) for fate in dropped],
+        [_sample(config, fate, by_name, rules[fate.source]) for fate in kept],
+        [_sample(config, fate, by_name, rules[fate.source]) for fate in dropped],
     )
 
 
-def _sample(config: CorpusConfig, fate: Fate, parts: dict[str, str]) -> Sample:
+def _sample(
+    config: CorpusConfig, fate: Fate, parts: dict[str, str], rules: Sequence[Rule]
+) -> Sample:
     shown = show(config, fate.part, fate.row)
     survivor = None
     if fate.survivor != fate.doc_id:
@@ -119,8 +122,7 @@ def _sample(config: CorpusConfig, fate: Fate, parts: dict[str, str]) -> Sample:
     if survivor is not None:
         shown, survivor = differing_shown(shown, survivor)
     signals = _signals(config, fate)
-    rules = [rule for rule in source_rules(config, fate.source) if applies(rule, signals)]
-    readings = [read_rule(rule, signals) for rule in rules]
+    readings = [read_rule(rule, signals) for rule in rules if applies(rule, signals)]
     return Sample(fate, shown, survivor, readings, signals)
 
 
