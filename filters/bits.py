@@ -15,14 +15,14 @@ from filters.kernels import inlined
 
 assert sys.byteorder == "little", "kernels read eight bytes at a time in little-endian order"
 
-_ONES = np.uint64(0x0101010101010101)
-_HIGH_BITS = _ONES * np.uint64(0x80)
-_LOW_BITS = _ONES * np.uint64(0x7F)
-_ABOVE_SPACE = _ONES * np.uint64(0x7F - 0x20)
-_FROM_SPACE = _ONES * np.uint64(0x7F - 0x1F)
-CASE_BITS = _ONES * np.uint64(0x20)
-_FROM_A = _ONES * np.uint64(0x80 - 0x61)
-_ABOVE_Z = _ONES * np.uint64(0x7F - 0x7A)
+ONES = np.uint64(0x0101010101010101)
+HIGH_BITS = ONES * np.uint64(0x80)
+LOW_BITS = ONES * np.uint64(0x7F)
+_ABOVE_SPACE = ONES * np.uint64(0x7F - 0x20)
+_FROM_SPACE = ONES * np.uint64(0x7F - 0x1F)
+CASE_BITS = ONES * np.uint64(0x20)
+_FROM_A = ONES * np.uint64(0x80 - 0x61)
+_ABOVE_Z = ONES * np.uint64(0x7F - 0x7A)
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 # Sizes are far from text, so that a NUL at the end makes a difference.
 _SIZE_MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
@@ -55,6 +55,30 @@ def _trailing_zeros(typing_context: Any, value: types.Integer) -> Any:
     return signature, generate
 
 
+@intrinsic
+def _byte_swapped(typing_context: Any, value: types.Integer) -> Any:
+    """A uint64 with its bytes in the other order."""
+    signature = types.uint64(types.uint64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bswap(arguments[0])
+
+    return signature, generate
+
+
+@inlined
+def lowest_set(bits):
+    """The number of the lowest bit that is set; at least one is."""
+    return np.int64(_trailing_zeros(bits))  # pyright: ignore[reportCallIssue]
+
+
+@inlined
+def load_big_endian(data, i):
+    """data[i:i + 8], all of which must be there, as a uint64, first byte highest."""
+    word = _load_unaligned(data, np.int64(i))  # pyright: ignore[reportCallIssue]
+    return _byte_swapped(word)  # pyright: ignore[reportCallIssue]
+
+
 @inlined
 def lowest_byte(high_bits):
     """The number of the first byte of which the high bit is set; at least one is."""
@@ -79,8 +103,8 @@ def load_word(data, i, end):
 @inlined
 def plain_bytes(word):
     """How many of the first bytes of a word are ASCII above the space: 0 to 8."""
-    above_space = (word & _LOW_BITS) + _ABOVE_SPACE
-    stop = (word | ~above_space) & _HIGH_BITS
+    above_space = (word & LOW_BITS) + _ABOVE_SPACE
+    stop = (word | ~above_space) & HIGH_BITS
     return lowest_byte(stop) if stop else np.int64(8)
 
 
@@ -106,8 +130,8 @@ def hash_of(data: bytes) -> int:
 @inlined
 def bytes_equal_to(word, byte):
     """The high bit of each byte of a word that equals `byte`."""
-    different = word ^ (_ONES * np.uint64(byte))
-    return ~(((different & _LOW_BITS) + _LOW_BITS) | different) & _HIGH_BITS
+    different = word ^ (ONES * np.uint64(byte))
+    return ~(((different & LOW_BITS) + LOW_BITS) | different) & HIGH_BITS
 
 
 @inlined
@@ -115,10 +139,10 @@ def are_letters(data, start, stop):
     """Whether all bytes are ASCII letters."""
     for i in range(start, stop, 8):
         word = load_word(data, i, stop)
-        lower = (word | CASE_BITS) & _LOW_BITS
+        lower = (word | CASE_BITS) & LOW_BITS
         others = ~(lower + _FROM_A) | (lower + _ABOVE_Z) | word
         if i + 8 > stop:
             others &= (np.uint64(1) << np.uint64(8 * (stop - i))) - np.uint64(1)
-        if others & _HIGH_BITS:
+        if others & HIGH_BITS:
             return False
     return True

@@ -30,8 +30,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from filters import word_table
+from filters import ascii_words, bits, word_table
+from filters.ascii_words import find_words
+from filters.bits import load_big_endian
 from filters.columns import text_bytes
+from filters.kernels import inlined, sources_digest
 from filters.word_table import DROP, EXPAND, NUM_CODE_POINTS, SEPARATOR, SINGLE, WORD
 
 _U = np.uint64
@@ -47,7 +50,8 @@ _WORD_STATE = np.dtype(
     [("hash", np.uint64), ("chunk", np.uint64), ("size", np.int64), ("kind", np.int64)]
 )  # a word being read: hash of its full chunks, bytes of the last one, how many, kind or _CLOSED
 _STEP_BYTES = 1024  # read at most, before room in the output is looked at again
-_ROOM = 3 * _STEP_BYTES  # no text has more words than that in a step: 7 in the 3 bytes of U+321D
+_ROOM = 4 * _STEP_BYTES  # no text has more words than that in a block of ASCII and a step: 7 in the
+# 3 bytes of U+321D
 
 
 class Ragged(NamedTuple):
@@ -63,8 +67,7 @@ class Ragged(NamedTuple):
 def word_hashes(text: pa.Array) -> Ragged:
     """The hash of each word of each document, in reading order."""
     offsets, data = text_bytes(text)
-    ends, values = _word_hashes(offsets, data, _ASCII, word_table.load())
-    return Ragged(ends, values)
+    return Ragged(*_word_hashes(offsets, data, _ASCII, word_table.load(), ascii_words.scratch()))
 
 
 def word_spans(
@@ -225,11 +228,12 @@ def _doubled(values):
     return grown
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _read_words(data, i, pause, stop, ascii_words, table, word, out, count):
     """Read on from byte i, with `word` open, to `pause` or just after it, at most to `stop`.
 
-    Appends the hash of each word that ends to `out`. Returns the next byte and the word count.
+    Stops after an ASCII separator too. Appends the hash of each word that ends to `out`. Returns
+    the next byte and the word count.
     """
     blocks, kinds, deltas, pieces = table
     h, chunk, size, is_open = word["hash"], word["chunk"], word["size"], word["kind"]
@@ -246,7 +250,8 @@ def _read_words(data, i, pause, stop, ascii_words, table, word, out, count):
                 chunk, size, is_open = chunk << _U(8) | _U(letter), size + 1, WORD
                 if size == 8:
                     h, chunk, size = mix(h ^ chunk), _U(0), 0
-            continue
+                continue
+            break
         code_point, i = _decode(data, i, stop)
         kind, delta = SEPARATOR, np.int64(0)
         if code_point >= 0:
@@ -273,27 +278,52 @@ def _read_words(data, i, pause, stop, ascii_words, table, word, out, count):
     return i, count
 
 
-@numba.njit(cache=True, nogil=True)
-def _word_hashes(offsets, data, ascii_words, table):
-    num_docs = offsets.size - 1
-    ends = np.zeros(num_docs + 1, np.int64)
-    # English has a word per 5.7 bytes, Chinese one per 3
-    out = np.empty(_ROOM + (offsets[num_docs] - offsets[0]) // 5, np.uint64)
-    word = np.zeros(1, _WORD_STATE)[0]
-    count = 0
-    for doc in range(num_docs):
-        word["hash"], word["chunk"], word["size"], word["kind"] = WORD_SEED, _U(0), 0, _CLOSED
-        i, stop = offsets[doc], offsets[doc + 1]
-        while i < stop:
-            if count + _ROOM > out.size:
-                out = _doubled(out)
-            pause = min(stop, i + _STEP_BYTES)
-            i, count = _read_words(data, i, pause, stop, ascii_words, table, word, out, count)
-        if word["kind"] != _CLOSED:
-            out[count] = _finish(word["hash"], word["chunk"], word["size"])
-            count += 1
-        ends[doc + 1] = count
-    return ends, out[:count]
+@inlined
+def _hash_ascii_words(block, num_edges, out, count):
+    """Appends the hash of each word between two edges to `out`."""
+    for k in range(0, num_edges, 2):
+        i, end = block.edges[k], block.edges[k + 1]
+        h = WORD_SEED
+        while end - i > 8:
+            h = mix(h ^ load_big_endian(block.folded_bytes, i))
+            i += 8
+        chunk = load_big_endian(block.folded_bytes, i) >> _U(8 * (8 - end + i))
+        out[count] = mix(h ^ chunk)
+        count += 1
+    return count
+
+
+def _compile_word_hashes(sources: str):
+    @numba.njit(cache=True, nogil=True)
+    def word_hashes_of_texts(offsets, data, ascii_letters, table, block):
+        _ = sources  # part of the cache's key
+        num_docs = offsets.size - 1
+        ends = np.zeros(num_docs + 1, np.int64)
+        # English has a word per 5.7 bytes, Chinese one per 3
+        out = np.empty(_ROOM + (offsets[num_docs] - offsets[0]) // 5, np.uint64)
+        word = np.zeros(1, _WORD_STATE)[0]
+        count = 0
+        for doc in range(num_docs):
+            word["hash"], word["chunk"], word["size"], word["kind"] = WORD_SEED, _U(0), 0, _CLOSED
+            i, stop = offsets[doc], offsets[doc + 1]
+            while i < stop:
+                if count + _ROOM > out.size:
+                    out = _doubled(out)
+                if word["kind"] == _CLOSED and data[i] < 128:
+                    num_edges, i = find_words(data, i, stop, block)
+                    count = _hash_ascii_words(block, num_edges, out, count)
+                pause = min(stop, i + _STEP_BYTES)
+                i, count = _read_words(data, i, pause, stop, ascii_letters, table, word, out, count)
+            if word["kind"] != _CLOSED:
+                out[count] = _finish(word["hash"], word["chunk"], word["size"])
+                count += 1
+            ends[doc + 1] = count
+        return ends, out[:count]
+
+    return word_hashes_of_texts
+
+
+_word_hashes = _compile_word_hashes(sources_digest(ascii_words, bits))
 
 
 @numba.njit(cache=True, nogil=True)
