@@ -256,6 +256,48 @@ class RepeatsConfig(Settings):
         return self
 
 
+MAX_DIMENSIONS = 16_384
+
+
+class SemanticConfig(Settings):
+    """Documents that mean the same, by embeddings of a model or a function of one's own."""
+
+    model: str = ""
+    """Folder of a Hugging Face model with its tokenizer and safetensors; nothing is downloaded."""
+    function: str = ""
+    """`package.module:function`: RecordBatch with `text` -> floats [rows, dimensions]."""
+    dimensions: int | None = Field(default=None, ge=1, le=MAX_DIMENSIONS)
+    """Of the vectors of `function`; a model's folder tells its own."""
+    max_tokens: int = Field(default=256, ge=8, le=8192)
+    """Of a document, the first so many tokens are embedded (`model` only)."""
+    threshold: float = Field(default=0.95, gt=0, le=1)
+    """Cosine at and above which two documents are duplicates."""
+    clusters: int = Field(default=0, ge=0)
+    """Of k-means, within which documents are compared; `auto`, which is 0, follows their number."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_is_zero(cls, values: Any) -> Any:
+        is_auto = isinstance(values, dict) and values.get("clusters") == AUTO
+        return values | {"clusters": 0} if is_auto else values
+
+    @model_validator(mode="after")
+    def _one_embedding(self) -> Self:
+        if bool(self.model) == bool(self.function):
+            raise ValueError(
+                f"model = {self.model!r} and function = {self.function!r}: give the folder of a "
+                "model, or `package.module:function`, and not both"
+            )
+        if self.function and not re.fullmatch(r"[\w.]+:\w+", self.function):
+            raise ValueError(f"function = {self.function!r}: expected package.module:function")
+        if bool(self.function) != (self.dimensions is not None):
+            raise ValueError(
+                f"dimensions = {self.dimensions}: a function needs the length of its vectors, as "
+                "in `dimensions: 384`; a model's folder tells it"
+            )
+        return self
+
+
 MIN_REPEATED_WORDS = 8
 AUTO, AUTO_PERMUTATIONS, MAX_PERMUTATIONS = "auto", 112, 4096
 
@@ -292,6 +334,8 @@ class DedupConfig(Settings):
     seed: int = Field(default=1, ge=0)
     memory_bytes: int = Field(default=2 * GIB, ge=64 * MIB)
     """Bound of one shuffle; more data means more passes."""
+    semantic: SemanticConfig | None = None
+    """Off unless a model or a function is given."""
     repeats: RepeatsConfig = RepeatsConfig()
 
     @model_validator(mode="after")
@@ -483,6 +527,10 @@ def _resolve_paths(config: CorpusConfig, config_path: str) -> CorpusConfig:
         language = language.model_copy(update={"model": absolute(language.model)})
     if tokenizer.path:
         tokenizer = tokenizer.model_copy(update={"path": absolute(tokenizer.path)})
+    dedup = config.dedup
+    if dedup.semantic and dedup.semantic.model:
+        semantic = dedup.semantic.model_copy(update={"model": absolute(dedup.semantic.model)})
+        dedup = dedup.model_copy(update={"semantic": semantic})
     return config.model_copy(
         update={
             "output": absolute(config.output).rstrip("/"),
@@ -505,6 +553,7 @@ def _resolve_paths(config: CorpusConfig, config_path: str) -> CorpusConfig:
             ),
             "decontamination": decontamination.model_copy(update={"evaluations": evaluations}),
             "tokenizer": tokenizer,
+            "dedup": dedup,
         }
     )
 

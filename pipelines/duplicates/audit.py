@@ -231,6 +231,7 @@ def _rehearsal_config(config: CorpusConfig, folder: str, path: str) -> CorpusCon
             "survivor": "longest",
             "survivor_signal": "",
             "max_removed_per_source": 1.0,
+            "semantic": None,
         }
     )
     return CorpusConfig.model_validate(

@@ -7,7 +7,7 @@ without shingles.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -50,6 +50,20 @@ NEAR_DUPLICATE, NEAR_VALIDATION = "near_duplicate", "near_validation"
 BYTES_PER_PAIR = 64
 """Peak memory while the pairs of a range are ranked and sorted."""
 
+RowsOf = Callable[[CorpusConfig, Part], npt.NDArray[np.bool_]]
+
+
+class Layer(NamedTuple):
+    """A stage that decides by pairs, on top of what the stage before it has decided."""
+
+    stage: str
+    before: str
+    """The last stage of dedup before it; "" when there is none."""
+    pairs: str
+    """The stage that wrote its pairs."""
+    threshold: float
+    reason: str
+
 
 def run(config: CorpusConfig, parts: Sequence[Part], generation: Generation) -> None:
     """Writes `pairs/` and `decisions/fuzzy/`; nothing when they are there under this recipe."""
@@ -69,19 +83,27 @@ def run(config: CorpusConfig, parts: Sequence[Part], generation: Generation) -> 
     if not decisions.is_finished(config, pair_steps.STAGE, parts, recipe):
         write_ranks(place, parts, ranking)
         find_pairs(config, place, parts, ranking, keeps_known=generation.is_append)
-    links = _standing_links(parts, ranking, generation)
-    resolution = resolve(len(ranking.doc_ids), ranked_pairs(config, parts, ranking), links)
-    copies = count_copies(config, parts, ranking, resolution, generation)
+    layer = _layer(config)
+    links = standing_links(parts, ranking, generation)
+    pairs = ranked_pairs(config, layer, parts, ranking)
+    resolution = resolve(len(ranking.doc_ids), pairs, links)
+    copies = count_copies(config, layer, parts, ranking, resolution, generation)
     commit.delete_marker(config.output, SUMMARY, ALL)
     for part in parts:
         num_competing = int(competing.competing_rows(config, part, stages).sum())
         standing = generation.of(part) if generation.is_append else None
-        fates = _decide_part(config, part, ranking, resolution, copies, standing)
+        fates = decide_part(config, layer, part, ranking, resolution, copies, standing)
         decisions.write_decisions(config, STAGE, part, recipe, fates, num_competing)
     counts = {"ranked": len(ranking.doc_ids), **band_shuffle.bucket_counts(place)}
     seconds = {"fuzzy": time.monotonic() - started}
     commit.write_marker(config.output, PartMarker(SUMMARY, ALL, recipe, [], counts, seconds))
     place.remove()
+
+
+def _layer(config: CorpusConfig) -> Layer:
+    before = exact.URL_STAGE if config.dedup.url else ""
+    before = exact.STAGE if config.dedup.exact else before
+    return Layer(STAGE, before, pair_steps.STAGE, config.dedup.threshold, NEAR_DUPLICATE)
 
 
 def find_pairs(
@@ -100,7 +122,7 @@ def find_pairs(
     band_shuffle.run_passes(config, place, parts, num_rows)
     pair_steps.run(config, place, parts, pair_steps.FIRST_LOOK, keeps_known=False)
     first_look = config.model_copy(update={"output": place.work})
-    read_pairs = partial(ranked_pairs, first_look, parts, ranking)
+    read_pairs = partial(ranked_pairs, first_look, _layer(config), parts, ranking)
     resolution = resolve(num_docs, read_pairs())
     closure.write_candidates(place, ranking, resolution, read_pairs)
     pair_steps.run(config, place, parts, pair_steps.SECOND_LOOK, keeps_known=keeps_known)
@@ -117,14 +139,25 @@ class _RankKeys(NamedTuple):
     scope: npt.NDArray[np.uint64]
 
 
+def has_shingles(config: CorpusConfig, part: Part) -> npt.NDArray[np.bool_]:
+    path = config.path(MINHASH, f"{part.name}.parquet")
+    return tables.read_table(path, ["num_shingles"])["num_shingles"].to_numpy() > 0
+
+
 def rank_documents(
-    config: CorpusConfig, parts: Sequence[Part], stages: Sequence[str], generation: Generation
+    config: CorpusConfig,
+    parts: Sequence[Part],
+    stages: Sequence[str],
+    generation: Generation,
+    can_compete: RowsOf = has_shingles,
 ) -> Ranking:
-    """Ranks the documents that no stage of `stages` drops and that have shingles.
+    """Ranks the documents that no stage of `stages` drops and that have something to compare.
 
     Those that an earlier generation dropped take no part.
     """
-    doc_ids, high, low, policy, standing, scope = _rank_keys(config, parts, stages, generation)
+    doc_ids, high, low, policy, standing, scope = _rank_keys(
+        config, parts, stages, generation, can_compete
+    )
     hashes = ContentHashes(high, low)
     ties = None
     by_scope = scope if config.dedup.scope != "global" else None
@@ -151,14 +184,16 @@ def write_ranks(place: Workplace, parts: Sequence[Part], ranking: Ranking) -> No
         scopes.write_every(place.work, np.unique(ranking.scopes))
 
 
-def ranked_pairs(config: CorpusConfig, parts: Sequence[Part], ranking: Ranking) -> Iterator[Pairs]:
+def ranked_pairs(
+    config: CorpusConfig, layer: Layer, parts: Sequence[Part], ranking: Ranking
+) -> Iterator[Pairs]:
     """The accepted pairs in ascending ranges of the worse document, each within memory."""
-    markers = competing.stage_markers(config, pair_steps.STAGE, parts)
+    markers = competing.stage_markers(config, layer.pairs, parts)
     num_pairs = sum(marker.counts["accepted"] for marker in markers.values())
     num_ranges = 1 + num_pairs * BYTES_PER_PAIR // config.dedup.memory_bytes
     bounds = np.linspace(0, len(ranking.doc_ids), num_ranges + 1).astype(np.int64)
     for low, high in pairwise(bounds.tolist()):
-        many = [_accepted(config, part, ranking, low, high) for part in parts]
+        many = [_accepted(config, layer, part, ranking, low, high) for part in parts]
         if many:
             better, worse, jaccard = (np.concatenate(column) for column in zip(*many, strict=True))
             yield Pairs(better, worse, jaccard)
@@ -176,7 +211,11 @@ def recipe_of(
 
 
 def _rank_keys(
-    config: CorpusConfig, parts: Sequence[Part], stages: Sequence[str], generation: Generation
+    config: CorpusConfig,
+    parts: Sequence[Part],
+    stages: Sequence[str],
+    generation: Generation,
+    can_compete: RowsOf,
 ) -> _RankKeys:
     """The keys of all parts, put in place part by part: half the memory of concatenating them."""
     num_docs = sum(part.num_docs for part in parts)
@@ -186,7 +225,7 @@ def _rank_keys(
     keys = _RankKeys._make(map(np.empty, sizes, dtypes))
     filled = 0
     for part in parts:
-        mine = _rank_keys_of_part(config, part, stages, generation)
+        mine = _rank_keys_of_part(config, part, stages, generation, can_compete)
         end = filled + len(mine.doc_ids)
         for column, values in zip(keys, mine, strict=True):
             column[filled:end] = values
@@ -195,17 +234,19 @@ def _rank_keys(
 
 
 def _rank_keys_of_part(
-    config: CorpusConfig, part: Part, stages: Sequence[str], generation: Generation
+    config: CorpusConfig,
+    part: Part,
+    stages: Sequence[str],
+    generation: Generation,
+    can_compete: RowsOf,
 ) -> _RankKeys:
-    name = f"{part.name}.parquet"
-    num_shingles = tables.read_table(config.path(MINHASH, name), ["num_shingles"])["num_shingles"]
-    rows = competing.competing_rows(config, part, stages) & (num_shingles.to_numpy() > 0)
+    rows = competing.competing_rows(config, part, stages) & can_compete(config, part)
     standing = generation.of(part) if generation.is_append else None
     kept = np.zeros(part.num_docs, bool)
     if standing:
         rows &= ~standing.dropped
         kept = standing.kept
-    table = tables.read_table(config.path(HASH, name), ["content_hash"])
+    table = tables.read_table(config.path(HASH, f"{part.name}.parquet"), ["content_hash"])
     hashes = split_hashes(table["content_hash"])
     policy = survivors.policy_of(config, part)[rows]
     hashes_of_rows = part.doc_ids[rows], hashes.high[rows], hashes.low[rows]
@@ -215,16 +256,18 @@ def _rank_keys_of_part(
     return _RankKeys(*hashes_of_rows, policy, kept[rows], scope)
 
 
-def _accepted(config: CorpusConfig, part: Part, ranking: Ranking, low: int, high: int) -> Pairs:
+def _accepted(
+    config: CorpusConfig, layer: Layer, part: Part, ranking: Ranking, low: int, high: int
+) -> Pairs:
     """Accepted pairs of one file whose worse document has a rank in [low, high).
 
     After an append the file also holds pairs of earlier generations: those of documents that no
     longer compete, and those of two kept then, decide nothing.
     """
-    path = config.path(pair_steps.STAGE, f"{part.name}.parquet")
+    path = config.path(layer.pairs, f"{part.name}.parquet")
     table = tables.read_table(path, ["doc_a", "doc_b", "jaccard"])
     jaccard = table["jaccard"].to_numpy()
-    rows = np.flatnonzero(jaccard >= config.dedup.threshold)
+    rows = np.flatnonzero(jaccard >= layer.threshold)
     rank_a = ranking.ranks_of(table["doc_a"].to_numpy()[rows])
     rank_b = ranking.ranks_of(table["doc_b"].to_numpy()[rows])
     better, worse = np.minimum(rank_a, rank_b), np.maximum(rank_a, rank_b)
@@ -241,20 +284,21 @@ def _accepted(config: CorpusConfig, part: Part, ranking: Ranking, low: int, high
 
 def count_copies(
     config: CorpusConfig,
+    layer: Layer,
     parts: Sequence[Part],
     ranking: Ranking,
     resolution: Resolution,
     generation: Generation,
 ) -> npt.NDArray[np.uint32]:
-    """By rank: the documents that each kept one stands for, exact duplicates included."""
+    """By rank: the documents that each kept one stands for, those of earlier stages included."""
     copies = np.ones(len(ranking.doc_ids), np.uint32)
-    for part in parts if config.dedup.exact else ():
+    for part in parts if layer.before else ():
         ranks = ranking.ranks_of(part.doc_ids)
-        exact_copies = decisions.read_decisions(config, exact.STAGE, part).num_copies
-        copies[ranks[ranks >= 0]] = exact_copies[ranks >= 0]
+        copies_before = decisions.read_decisions(config, layer.before, part).num_copies
+        copies[ranks[ranks >= 0]] = copies_before[ranks >= 0]
     for part in parts if generation.is_append else ():
         standing = generation.of(part)
-        ranks = ranking.ranks_of(standing.survivor[standing.dropped_by("fuzzy")])
+        ranks = ranking.ranks_of(standing.survivor[standing.dropped_by(_name(layer))])
         np.add.at(copies, ranks[ranks >= 0], np.uint32(1))
     dropped = np.flatnonzero(resolution.dropped)
     np.add.at(copies, resolution.survivor[dropped], copies[dropped])
@@ -262,7 +306,11 @@ def count_copies(
     return copies
 
 
-def _standing_links(
+def _name(layer: Layer) -> str:
+    return layer.stage.rpartition("/")[2]
+
+
+def standing_links(
     parts: Sequence[Part], ranking: Ranking, generation: Generation
 ) -> npt.NDArray[np.uint32]:
     """Ranks of documents of one cluster in an earlier generation, uint32[links, 2]."""
@@ -278,33 +326,33 @@ def _standing_links(
     return np.stack([order[same], order[same + 1]], axis=1)
 
 
-def _apply(standing: Standing, fates: Decisions) -> None:
+def _apply(standing: Standing, fates: Decisions, name: str) -> None:
     """Takes over what earlier generations dropped; exact duplicates keep their similarity."""
     rows = standing.dropped
     fates.survivor[rows] = standing.survivor[rows]
     fates.cluster[rows] = standing.survivor[rows]
     fates.similarity[rows] = standing.similarity[rows]
-    near = standing.dropped_by("fuzzy")
+    near = standing.dropped_by(name)
     fates.reason[near] = standing.reason[near]
     fates.num_copies[near] = 0
 
 
-def _decide_part(
+def decide_part(
     config: CorpusConfig,
+    layer: Layer,
     part: Part,
     ranking: Ranking,
     resolution: Resolution,
     copies: npt.NDArray[np.uint32],
     standing: Standing | None,
 ) -> Decisions:
-    """Fates of one part's rows; exact duplicates share the fate of the document they repeat."""
+    """Fates of one part's rows; what was dropped before shares the fate of its survivor."""
     fates = Decisions.none(part.doc_ids)
-    before = exact.STAGE if config.dedup.exact else exact.URL_STAGE
-    if config.dedup.exact or config.dedup.url:
-        fates = decisions.read_decisions(config, before, part)
+    if layer.before:
+        fates = decisions.read_decisions(config, layer.before, part)
         fates = fates._replace(reason=np.full(part.num_docs, "", fates.reason.dtype))
     if standing:
-        _apply(standing, fates)
+        _apply(standing, fates, _name(layer))
     own = ranking.ranks_of(part.doc_ids)
     fates.num_copies[own >= 0] = copies[own[own >= 0]]
     ranks = ranking.ranks_of(fates.survivor)  # of the document itself, or of the one it repeats
@@ -316,6 +364,6 @@ def _decide_part(
     fates.similarity[lost] = resolution.similarity[ranks[lost]]
     near_validation = ranking.validation[survivors] & ~ranking.validation[ranks[lost]]
     competes = own[lost] >= 0
-    reasons = np.where(near_validation, NEAR_VALIDATION, NEAR_DUPLICATE)
+    reasons = np.where(near_validation, NEAR_VALIDATION, layer.reason)
     fates.reason[lost[competes]] = reasons[competes]
     return fates

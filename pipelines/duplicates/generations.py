@@ -39,9 +39,11 @@ OTHER_SETTINGS = {
     "max_removed_per_source",
     "survivor",
     "survivor_signal",
+    "semantic",
     "repeats",
 }
-"""Of `dedup`: what cannot change an outcome, and the policy, which has settings of its own."""
+"""Of `dedup`: what cannot change an outcome of the stages up to `fuzzy`, and the policy, which has
+settings of its own."""
 LAST = "dedup"
 """Part of the marker that names the last finished generation."""
 DEDUP_STAGES = ("url", "exact", "fuzzy")
