@@ -1,5 +1,7 @@
 """The one place that chooses and guards the Beam runner.
 
+Beam is imported only where a pipeline runs: it takes a second of each command.
+
 Locally it is FnApiRunner, in this process or with worker processes. Two choices are refused
 because they break promises:
 
@@ -25,15 +27,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from pathlib import Path
-
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
-from apache_beam.transforms.environments import SubprocessSDKEnvironment
+from typing import TYPE_CHECKING
 
 from pipelines import local_worker
 from pipelines.config import RunnerConfig
 from storage.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 LOCAL = "FnApiRunner"
 _USER_ERROR = re.compile(r"^(?:storage|pipelines)\.[\w.]+Error: (.*)$", re.MULTILINE)
@@ -57,11 +60,14 @@ def check_runner(config: RunnerConfig) -> None:
             f"runner.options = {options!r}: multi_threading and data_buffer_time_limit_ms lose "
             "data in Beam 2.77; use worker processes (runner.workers)"
         )
-    _check_flags(config.options)
+    if config.options:
+        _check_flags(config.options)
 
 
 def _check_flags(flags: list[str]) -> None:
     """Raises ConfigError for flags that Beam refuses, or would pass over with a warning."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
     known = PipelineOptions([]).get_all_options(retain_unknown_options=True)
     complaint = io.StringIO()
     try:
@@ -84,6 +90,8 @@ def num_workers(config: RunnerConfig, num_tasks: int, num_bytes: int) -> int:
 
 
 def pipeline_options(config: RunnerConfig, workers: int) -> PipelineOptions:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
     check_runner(config)
     flags = [f"--runner={config.name}", *config.options]
     if config.name == LOCAL:
@@ -102,6 +110,8 @@ def run_pipeline(
 
     Raises UserError for one that a worker could not store, and so left to Beam.
     """
+    import apache_beam as beam
+
     is_local = config.name == LOCAL  # then all that is logged is also raised
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL if is_local else logging.ERROR)
     workers = num_workers(config, num_tasks, num_bytes)
@@ -132,6 +142,9 @@ def _message_to_user(error: Exception) -> str | None:
 
 def _runner_of_processes() -> FnApiRunner:
     """What mode multi_processing makes, with our own worker program."""
+    from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+    from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
     command = f"exec {shlex.quote(sys.executable)} -m {local_worker.__name__}"
     return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))  # pyright: ignore
 

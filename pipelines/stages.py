@@ -14,16 +14,17 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
-
-import apache_beam as beam
+from typing import TYPE_CHECKING, Any
 
 from pipelines.config import CorpusConfig
 from pipelines.progress import Progress
-from pipelines.runner import run_pipeline
+from pipelines.runner import LOCAL, check_runner, num_workers, run_pipeline
 from storage import commit, objects
 from storage.commit import PartMarker
 from storage.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 
 class StageError(UserError):
@@ -103,12 +104,17 @@ def _run(
 ) -> None:
     for path in _failures(config, stage, tasks):
         objects.delete(path)
+    num_bytes = sum(task.weight for task in tasks)
+    check_runner(config.runner)
+    is_alone = (
+        config.runner.name == LOCAL and num_workers(config.runner, len(tasks), num_bytes) == 1
+    )
     with Progress(config, stage, tasks):
-        if only is not None:
+        if only is not None or is_alone:  # importing Beam and a pipeline take a second and a half
             for task in tasks:
                 run_task(config.output, stage, work, task)
         else:
-            _run_on_beam(config, stage, tasks, work)
+            _run_on_beam(config, stage, tasks, work, num_bytes)
     _raise_failures(config, stage, tasks)
 
 
@@ -129,21 +135,27 @@ def run_task(output: str, stage: str, work: Work, task: Task) -> None:
             raise error from None  # a full disk has no room for its own error
 
 
-class RunTask(beam.DoFn):
+@dataclass(frozen=True, slots=True)
+class RunTask:
     """A task at the edge of Beam."""
 
-    def __init__(self, output: str, stage: str, work: Work) -> None:
-        self._output, self._stage, self._work = output, stage, work
+    output: str
+    stage: str
+    work: Work
 
-    def process(self, element: tuple[int, Iterable[str]]) -> Iterator[str]:
+    def __call__(self, element: tuple[int, Iterable[str]]) -> Iterator[str]:
         _, tasks = element
         for text in tasks:
             task = Task(**json.loads(text))
-            run_task(self._output, self._stage, self._work, task)
+            run_task(self.output, self.stage, self.work, task)
             yield task.part
 
 
-def _run_on_beam(config: CorpusConfig, stage: str, tasks: list[Task], work: Work) -> None:
+def _run_on_beam(
+    config: CorpusConfig, stage: str, tasks: list[Task], work: Work, num_bytes: int
+) -> None:
+    import apache_beam as beam
+
     keyed = [(index, json.dumps(asdict(task))) for index, task in enumerate(tasks)]
 
     def build(pipeline: beam.Pipeline) -> None:
@@ -153,10 +165,9 @@ def _run_on_beam(config: CorpusConfig, stage: str, tasks: list[Task], work: Work
             pipeline
             | "Tasks" >> beam.Create(keyed, reshuffle=False)
             | "Spread" >> beam.GroupByKey()
-            | f"Run {stage}" >> beam.ParDo(RunTask(config.output, stage, work))
+            | f"Run {stage}" >> beam.FlatMap(RunTask(config.output, stage, work))
         )
 
-    num_bytes = sum(task.weight for task in tasks)
     run_pipeline(config.runner, build, num_tasks=len(tasks), num_bytes=num_bytes)
 
 

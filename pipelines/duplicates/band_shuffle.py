@@ -22,8 +22,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import apache_beam as beam
 import numpy as np
 
 from pipelines.config import CorpusConfig, RunnerConfig
@@ -48,6 +48,9 @@ from pipelines.stages import Task
 from pipelines.workplace import Workplace, run_step
 from storage import commit, objects
 from storage.commit import PartMarker
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 STAGE = "candidates"
 PASSES = "passes"
@@ -100,16 +103,17 @@ def _run_pass_on_beam(
     elements = [(index, json.dumps(part.to_payload())) for index, part in enumerate(order)]
     num_rows = sum(part.num_docs for part in parts) * len(one.bands) * one.num_keys
     num_bytes = num_rows * ROW.itemsize // one.num_slices
-    read = ReadBands(place, one, hot)
+    import apache_beam as beam
 
     def build(pipeline: beam.Pipeline) -> None:
         _ = (
             pipeline
             | "Parts" >> beam.Create(elements, reshuffle=False)
             | "Spread" >> beam.GroupByKey()
-            | "Read bands" >> beam.ParDo(read).with_output_types(tuple[int, bytes])
+            | "Read bands"
+            >> beam.FlatMap(ReadBands(place, one, hot)).with_output_types(tuple[int, bytes])
             | "By band hash" >> beam.GroupByKey()
-            | "Write pairs" >> beam.ParDo(WritePairs(place, name))
+            | "Write pairs" >> beam.FlatMap(WritePairs(place, name))
         )
 
     objects.delete_tree(place.failures)
@@ -175,30 +179,34 @@ def key_name(name: str, key: int) -> str:
     return f"{name}/key-{key:08d}"
 
 
-class ReadBands(beam.DoFn):
+@dataclass(frozen=True, slots=True)
+class ReadBands:
     """A part to the packed rows of its competing documents, by key."""
 
-    def __init__(self, place: Workplace, one: Pass, hot: HotHashes) -> None:
-        self._place, self._pass, self._hot = place, one, hot
+    place: Workplace
+    one: Pass
+    hot: HotHashes
 
-    def process(self, element: tuple[int, Iterable[str]]) -> Iterator[tuple[int, bytes]]:
+    def __call__(self, element: tuple[int, Iterable[str]]) -> Iterator[tuple[int, bytes]]:
         for text in element[1]:
             part = Part(**json.loads(text))
-            with self._place.recording(part.name):
-                yield from read_rows(self._place, self._pass, self._hot, part)
+            with self.place.recording(part.name):
+                yield from read_rows(self.place, self.one, self.hot, part)
 
 
-class WritePairs(beam.DoFn):
+@dataclass(frozen=True, slots=True)
+class WritePairs:
     """All rows of a key to its candidate pairs, written and committed."""
 
-    def __init__(self, place: Workplace, name: str) -> None:
-        self._place, self._name = place, name
+    place: Workplace
+    name: str
 
-    def process(self, element: tuple[int, Iterable[bytes]]) -> None:
+    def __call__(self, element: tuple[int, Iterable[bytes]]) -> Iterator[str]:
         key, values = element
-        part = key_name(self._name, key)
-        with self._place.recording(part):
-            commit.write_marker(self._place.work, write_pairs(self._place, part, values))
+        part = key_name(self.name, key)
+        with self.place.recording(part):
+            commit.write_marker(self.place.work, write_pairs(self.place, part, values))
+        yield part
 
 
 def read_rows(

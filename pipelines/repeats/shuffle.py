@@ -6,8 +6,9 @@ parts -> rows of the pass -> (key, packed rows) -> GroupByKey -> what each part 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import apache_beam as beam
 import numpy as np
 
 from pipelines.config import CorpusConfig
@@ -20,6 +21,9 @@ from pipelines.runner import run_pipeline
 from pipelines.workplace import Workplace
 from storage import commit, objects
 from storage.commit import PartMarker
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 
 def run(
@@ -54,14 +58,17 @@ def _run_pass(
     elements = list(enumerate(parts))
     name = f"{kind}/{one.first_slice:08d}"
 
+    import apache_beam as beam
+
     def build(pipeline: beam.Pipeline) -> None:
         _ = (
             pipeline
             | "Parts" >> beam.Create(elements, reshuffle=False)
             | "Spread" >> beam.GroupByKey()
-            | "Read" >> beam.ParDo(ReadRows(place, kind, one)).with_output_types(tuple[int, bytes])
+            | "Read"
+            >> beam.FlatMap(ReadRows(place, kind, one)).with_output_types(tuple[int, bytes])
             | "By hash" >> beam.GroupByKey()
-            | "Decide" >> beam.ParDo(Decide(place, kind, name, rule))
+            | "Decide" >> beam.FlatMap(Decide(place, kind, name, rule))
         )
 
     objects.delete_tree(place.failures)
@@ -70,38 +77,44 @@ def _run_pass(
     place.raise_recorded()
 
 
-class ReadRows(beam.DoFn):
+@dataclass(frozen=True, slots=True)
+class ReadRows:
     """A part to the packed rows of its units, by key."""
 
-    def __init__(self, place: Workplace, kind: str, one: Pass) -> None:
-        self._place, self._kind, self._pass = place, kind, one
+    place: Workplace
+    kind: str
+    one: Pass
 
-    def process(self, element: tuple[int, Iterable[str]]) -> Iterator[tuple[int, bytes]]:
+    def __call__(self, element: tuple[int, Iterable[str]]) -> Iterator[tuple[int, bytes]]:
         for part in element[1]:
-            with self._place.recording(part):
-                data = objects.read(rows_path(self._place, self._kind, part))
-                yield from split_rows(np.frombuffer(data, ROW), self._pass)
+            with self.place.recording(part):
+                data = objects.read(rows_path(self.place, self.kind, part))
+                yield from split_rows(np.frombuffer(data, ROW), self.one)
 
 
-class Decide(beam.DoFn):
+@dataclass(frozen=True, slots=True)
+class Decide:
     """All rows of a key to what each part cuts, written and committed."""
 
-    def __init__(self, place: Workplace, kind: str, name: str, rule: Rule) -> None:
-        self._place, self._kind, self._name, self._rule = place, kind, name, rule
+    place: Workplace
+    kind: str
+    name: str
+    rule: Rule
 
-    def process(self, element: tuple[int, Iterable[bytes]]) -> None:
+    def __call__(self, element: tuple[int, Iterable[bytes]]) -> Iterator[str]:
         key, values = element
-        part = f"{self._name}/key-{key:08d}"
-        with self._place.recording(part):
-            parts, cuts = decide(np.frombuffer(b"".join(values), ROW), self._rule)
+        part = f"{self.name}/key-{key:08d}"
+        with self.place.recording(part):
+            parts, cuts = decide(np.frombuffer(b"".join(values), ROW), self.rule)
             order = np.argsort(parts, kind="stable")
             targets, starts = np.unique(parts[order], return_index=True)
             pieces = zip(targets.tolist(), np.split(cuts[order], starts[1:]), strict=False)
-            stage = cuts_stage(self._kind)
+            stage = cuts_stage(self.kind)
             packed = ((target, mine.tobytes()) for target, mine in pieces)
-            written = write_pieces(self._place.work, stage, part, packed)
-            marker = PartMarker(stage, part, self._place.recipe_id, [written])
-            commit.write_marker(self._place.work, marker)
+            written = write_pieces(self.place.work, stage, part, packed)
+            marker = PartMarker(stage, part, self.place.recipe_id, [written])
+            commit.write_marker(self.place.work, marker)
+        yield part
 
 
 def split_rows(rows: np.ndarray, one: Pass) -> Iterator[tuple[int, bytes]]:
