@@ -26,7 +26,7 @@ from filters.edits import apply_edits
 from filters.groups import Editor, SignalGroup
 from filters.language import LanguageParams
 from filters.minhash import MinHashParams
-from pipelines import evaluations, term_lists, url_lists
+from pipelines import embedding, evaluations, term_lists, url_lists
 from pipelines.config import ClassifierConfig, CorpusConfig, DedupConfig
 from pipelines.recipes import source_recipe, source_rules
 from pipelines.stages import Slice, Task, require, run_tasks
@@ -110,6 +110,8 @@ def source_annotations(config: CorpusConfig, source: str) -> SourceAnnotations:
     chosen += [_classifier_group(one) for one in config.annotate.classifiers]
     if dedup.fuzzy:
         chosen.append(groups.minhash_group(minhash_params(dedup)))
+    if dedup.semantic:
+        chosen.append(embedding.group(dedup.semantic))
     editors = [*source_recipe(config, source).editors]
     if config.decontamination.evaluations:
         editors.append(evaluations.editor(config, source))

@@ -14,6 +14,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from filters.lsh import optimal_bands
+from filters.vectors import MAX_DIMENSIONS
 from storage import objects
 from storage.errors import ConfigError
 from storage.settings import Settings, absolute_path, explain, load_yaml, set_values
@@ -254,9 +255,6 @@ class RepeatsConfig(Settings):
                 "repeat by chance; 50 is usual, 0 is off"
             )
         return self
-
-
-MAX_DIMENSIONS = 16_384
 
 
 class SemanticConfig(Settings):

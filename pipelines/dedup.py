@@ -4,6 +4,7 @@
     signals/hash     -> decisions/exact          (duplicates/exact.py)
     signals/minhash  -> candidates -> pairs/     (duplicates/candidates.py, pair_steps.py)
     pairs/           -> decisions/fuzzy          (duplicates/resolution.py)
+    signals/embedding -> decisions/semantic      (duplicates/semantic.py: by option)
     decisions/*      -> decisions/final          (duplicates/decide.py)
     text that repeats -> edits/                  (repeats/: of kept documents, by option)
     decisions/final  -> generations/             (duplicates/generations.py: to append to)
@@ -28,6 +29,7 @@ from pipelines.duplicates import (
     fuzzy,
     generations,
     same_url,
+    semantic,
 )
 from pipelines.repeats import stage as repeats
 from pipelines.stages import require
@@ -58,6 +60,10 @@ def run(config: CorpusConfig) -> Counter[str]:
     else:
         decisions.forget(config, fuzzy.STAGE)
         commit.delete_marker(config.output, fuzzy.SUMMARY, fuzzy.ALL)
+    if config.dedup.semantic:
+        semantic.run(config, parts, generation)
+    else:
+        semantic.forget(config)
     alarm.check(config, parts)
     counts = decide.run(config, parts)
     generation.finish(parts)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from filters import classifier
 from filters.classifier import ClassifierParams
-from pipelines import evaluations, license, select, takedown
+from pipelines import embedding, evaluations, license, select, takedown
 from pipelines.config import CorpusConfig
 from pipelines.packing import tokenizer
 from pipelines.runner import check_runner
@@ -26,6 +26,8 @@ def check(config: CorpusConfig) -> None:
     _check_language_model(config.annotate.language.model)
     for one in config.annotate.classifiers:
         _check_classifier(f"annotate.classifiers.{one.name}", one.model, one.label)
+    if config.dedup.semantic:
+        embedding.check(config.dedup.semantic)
     for source in config.sources:
         load_source(source.format, source.options, source.name)
         select.groups_read(config, source.name)

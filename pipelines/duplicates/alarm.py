@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pipelines.config import CorpusConfig
-from pipelines.duplicates import competing, exact, fuzzy
+from pipelines.duplicates import competing, exact, fuzzy, semantic
 from pipelines.duplicates.competing import Part
 from storage.errors import UserError
 
@@ -44,5 +44,6 @@ def deciding_stages(config: CorpusConfig) -> list[str]:
         (bool(dedup.url), exact.URL_STAGE),
         (dedup.exact, exact.STAGE),
         (dedup.fuzzy, fuzzy.STAGE),
+        (dedup.semantic is not None, semantic.STAGE),
     )
     return [stage for is_on, stage in switched if is_on]

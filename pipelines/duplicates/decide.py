@@ -4,9 +4,9 @@
                      num_copies
 
 A document has exactly one fate: the first drop in the order take-down, licence, selection,
-decontamination, url, exact, fuzzy. `split` follows from the content hash alone, for dropped
-documents too. Map-only: a part's rows need nothing from other parts, because `decisions/fuzzy` has
-brought clusters and survivors to their rows.
+decontamination, url, exact, fuzzy, semantic. `split` follows from the content hash alone, for
+dropped documents too. Map-only: a part's rows need nothing from other parts, because the last
+stage of dedup has brought clusters and survivors to their rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.config import CorpusConfig
-from pipelines.duplicates import competing, decisions, exact, fuzzy
+from pipelines.duplicates import competing, decisions, exact, fuzzy, semantic
 from pipelines.duplicates.competing import HASH, Part
 from pipelines.duplicates.decisions import Decisions
 from pipelines.duplicates.ranking import is_validation, split_hashes
@@ -40,6 +40,7 @@ def run(config: CorpusConfig, parts: Sequence[Part]) -> Counter[str]:
     stages += [exact.URL_STAGE] if config.dedup.url else []
     stages += [exact.STAGE] if config.dedup.exact else []
     stages += [fuzzy.STAGE] if config.dedup.fuzzy else []
+    stages += [semantic.STAGE] if config.dedup.semantic else []
     recipes = _recipes(config, stages, parts)
     tasks = [Task(part.name, recipes[part.name], part.num_docs) for part in parts]
     run_step(config, STAGE, tasks, DecidePart(config, tuple(stages), tuple(parts)))
@@ -74,7 +75,7 @@ def final_table(config: CorpusConfig, part: Part, stages: Sequence[str]) -> pa.T
     """FINAL rows of one part."""
     stage, reason = first_drops(config, part, stages)
     fates = Decisions.none(part.doc_ids)
-    if stages[-1] in (exact.URL_STAGE, exact.STAGE, fuzzy.STAGE):
+    if stages[-1] in (exact.URL_STAGE, exact.STAGE, fuzzy.STAGE, semantic.STAGE):
         fates = decisions.read_decisions(config, stages[-1], part)
     path = config.path(HASH, f"{part.name}.parquet")
     high = split_hashes(tables.read_table(path, ["content_hash"])["content_hash"]).high

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.config import CorpusConfig
-from pipelines.duplicates import competing, survivors
+from pipelines.duplicates import clusters, competing, survivors
 from pipelines.duplicates.competing import HASH, MINHASH, Part
 from storage import commit, objects, tables
 from storage.commit import PartMarker, WrittenObject
@@ -46,7 +46,7 @@ OTHER_SETTINGS = {
 settings of its own."""
 LAST = "dedup"
 """Part of the marker that names the last finished generation."""
-DEDUP_STAGES = ("url", "exact", "fuzzy")
+DEDUP_STAGES = ("url", "exact", "fuzzy", "semantic")
 
 UInt64Array = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.bool_]
@@ -168,9 +168,11 @@ def fingerprint_markers(config: CorpusConfig) -> list[PartMarker]:
 
 def _inputs(config: CorpusConfig, parts: Sequence[Part]) -> str:
     settings = config.dedup.model_dump(exclude=OTHER_SETTINGS) | survivors.settings(config)
+    settings |= clusters.settings(config)
     settings["validation_fraction"] = config.pack.validation_fraction
     stages = [*survivors.inputs(config), HASH, *competing.earlier_stages(config)]
     stages += [MINHASH] if config.dedup.fuzzy else []
+    stages += [clusters.EMBEDDING] if config.dedup.semantic else []
     digest = competing.inputs_digest(config, stages, parts)
     return commit.recipe_id(STAGE, VERSION, settings, [digest])
 

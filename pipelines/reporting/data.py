@@ -19,7 +19,7 @@ from pipelines import ingest, pack, select
 from pipelines.annotate import signals_stage
 from pipelines.config import CorpusConfig
 from pipelines.documents_part import CASUALTY_PREFIX, SKIP_PREFIX
-from pipelines.duplicates import competing, fuzzy, pair_steps
+from pipelines.duplicates import competing, fuzzy, pair_steps, semantic
 from pipelines.duplicates.decide import STAGE as FINAL_STAGE
 from pipelines.registry import REGISTRY
 from pipelines.reporting.funnel import STAGE_TITLES, Funnel, Tally
@@ -103,6 +103,7 @@ def deciding_stages(config: CorpusConfig, funnels: Sequence[Funnel]) -> list[str
     asked |= {"url"} if config.dedup.url else set()
     asked |= {"exact"} if config.dedup.exact else set()
     asked |= {"fuzzy"} if config.dedup.fuzzy else set()
+    asked |= {"semantic"} if config.dedup.semantic else set()
     dropping = {stage for funnel in funnels for stage, _ in funnel.fates.documents}
     return [stage for stage in STAGE_TITLES if stage in asked | dropping]
 
@@ -243,6 +244,9 @@ def _dedup_counts(config: CorpusConfig, funnels: dict[str, Funnel]) -> Counter[s
             counts.update(marker.counts)
         for marker in commit.read_markers(config.output, pair_steps.STAGE):
             counts.update(marker.counts if _of_source(funnels, marker) else {})
+    if config.dedup.semantic:
+        for marker in commit.read_markers(config.output, semantic.SUMMARY):
+            counts.update({f"semantic_{name}": n for name, n in marker.counts.items()})
     return counts
 
 

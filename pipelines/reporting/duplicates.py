@@ -23,7 +23,7 @@ from pipelines.reporting.data import read_columns
 from pipelines.reporting.samples import Shown, differing_shown, show
 from storage.addresses import ROW_BITS, pack_doc_id, parse_part_name, unpack_doc_id
 
-DEDUP_STAGES = ("url", "exact", "fuzzy")
+DEDUP_STAGES = ("url", "exact", "fuzzy", "semantic")
 NUM_CLUSTERS, NUM_MEMBERS = 5, 3
 """Clusters shown, and dropped members of each beside their survivors."""
 MAX_SOURCE_PAIRS = 100

@@ -22,6 +22,7 @@ STAGE_TITLES = {
     "url": "pages of one URL",
     "exact": "exact duplicates",
     "fuzzy": "near-duplicates",
+    "semantic": "semantic duplicates",
 }
 """The stages that decide, in order, and what each takes out."""
 

@@ -18,7 +18,7 @@ MARKERS = {
     "ingest": ("ingest",),
     "annotate": ("annotate", "signals"),
     "select": ("decisions/select",),
-    "dedup": ("dedup", "decisions/exact", "decisions/final"),
+    "dedup": ("dedup", "semantic", "decisions/exact", "decisions/final"),
     "tokenizer": ("tokenizer",),
     "pack": ("pack",),
 }
@@ -54,7 +54,7 @@ def _times(config: CorpusConfig, funnels: Sequence[Funnel]) -> Iterator[StageTim
         num_bytes
         for funnel in funnels
         for (stage, _), num_bytes in funnel.fates.num_bytes.items()
-        if stage in ("", "exact", "fuzzy")
+        if stage in ("", "exact", "fuzzy", "semantic")
     )
     packed = sum(funnel.packed_bytes for funnel in funnels)
     text_bytes = {"tokenizer": 0, "dedup": selected, "pack": packed}
