@@ -332,6 +332,8 @@ class DedupConfig(Settings):
     seed: int = Field(default=1, ge=0)
     memory_bytes: int = Field(default=2 * GIB, ge=64 * MIB)
     """Bound of one shuffle; more data means more passes."""
+    max_resolve_edges: int = Field(default=200_000_000, ge=0)
+    """Accepted pairs up to which one process resolves them; more are resolved in rounds by all."""
     semantic: SemanticConfig | None = None
     """Off unless a model or a function is given."""
     repeats: RepeatsConfig = RepeatsConfig()

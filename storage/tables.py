@@ -111,7 +111,7 @@ class TableWriter:
             self._schema,
             compression="zstd",
             compression_level=3,
-            use_dictionary=_repeating_columns(self._schema),
+            use_dictionary=_repeating_columns(self._schema),  # pyright: ignore
             write_page_checksum=True,
         )
         return self

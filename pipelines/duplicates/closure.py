@@ -12,6 +12,7 @@ shingles where they are in doubt.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -28,6 +29,8 @@ from storage.commit import PartMarker
 STAGE = "closure"
 
 HALF = np.uint64(32)
+BYTES_PER_EDGE = 150
+"""Peak memory while the edges of dropped documents become pairs: both links, sorted."""
 
 
 def write_candidates(
@@ -35,32 +38,53 @@ def write_candidates(
     ranking: Ranking,
     resolution: Resolution,
     read_pairs: Callable[[], Iterable[Pairs]],
+    memory_bytes: int,
 ) -> None:
     """Writes the new candidates as pieces for the part of their last document.
 
-    `read_pairs` gives the accepted pairs, in ranks; it is called twice, so that only the edges of
-    documents with two kept neighbours are ever in memory.
+    `read_pairs` gives the accepted pairs, in ranks. It is called several times, so that the edges
+    of a range of dropped documents are all that is in memory.
     """
-    pairs = neighbours_of_dropped(resolution, read_pairs)
-    pairs = pairs[pairs["b"] >= place.num_standing]
-    doc_ids = canonical_pairs(ranking.doc_ids[pairs["a"]], ranking.doc_ids[pairs["b"]])
-    doc_ids = unique_pairs(doc_ids)
-    pieces = ((part, rows.tobytes()) for part, rows in split_by_part(doc_ids, doc_ids["b"]))
+    pieces = (
+        (part, rows.tobytes())
+        for pairs in neighbours_of_dropped(resolution, read_pairs, memory_bytes)
+        for new in [pairs[pairs["b"] >= place.num_standing]]
+        for ids in [canonical_pairs(ranking.doc_ids[new["a"]], ranking.doc_ids[new["b"]])]
+        for part, rows in split_by_part(ids, ids["b"])
+    )
     written = write_pieces(place.work, STAGE, "all", pieces)
     commit.write_marker(place.work, PartMarker(STAGE, "all", place.recipe_id, [written]))
 
 
 def neighbours_of_dropped(
-    resolution: Resolution, read_pairs: Callable[[], Iterable[Pairs]]
-) -> np.ndarray:
-    """Pairs (dtype PAIR, of ranks) of kept documents that share a dropped neighbour."""
+    resolution: Resolution,
+    read_pairs: Callable[[], Iterable[Pairs]],
+    memory_bytes: int,
+) -> Iterator[np.ndarray]:
+    """Pairs (dtype PAIR, of ranks) of kept documents that share a dropped neighbour.
+
+    Each pair once for a range of dropped documents.
+    """
     dropped = resolution.dropped
     num_kept = np.zeros(len(dropped), np.uint32)
     for edges in _edges(dropped, read_pairs()):
-        counts = np.bincount((edges >> HALF).astype(np.int64), minlength=len(dropped))
-        num_kept += counts.astype(np.uint32)
-    many = [edges[num_kept[edges >> HALF] > 1] for edges in _edges(dropped, read_pairs())]
-    edges = np.sort(np.concatenate([np.empty(0, np.uint64), *many]))  # by dropped, then by kept
+        np.add.at(num_kept, edges >> HALF, np.uint32(1))
+    num_kept[num_kept < 2] = 0
+    ends = np.cumsum(num_kept, dtype=np.uint64)
+    num_ranges = 1 + int(num_kept.sum(dtype=np.uint64)) * BYTES_PER_EDGE // memory_bytes
+    shares = np.arange(1, num_ranges) * (int(num_kept.sum(dtype=np.uint64)) // num_ranges)
+    cuts = np.searchsorted(ends, shares).tolist()
+    del ends
+    for first, last in itertools.pairwise([0, *cuts, len(dropped)]):
+        mine = np.zeros(len(dropped), bool)
+        mine[first:last] = num_kept[first:last] > 0
+        many = [edges[mine[edges >> HALF]] for edges in _edges(dropped, read_pairs())]
+        yield _linked(np.concatenate([np.empty(0, np.uint64), *many]))
+
+
+def _linked(edges: npt.NDArray[np.uint64]) -> np.ndarray:
+    """Pairs of the kept documents of each dropped one: with the best, and with the next better."""
+    edges = np.sort(edges)  # by dropped, then by kept
     edges = edges[changes(edges)]
     kept = edges & np.uint64(0xFFFFFFFF)
     starts = changes(edges >> HALF)

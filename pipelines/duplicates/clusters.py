@@ -174,7 +174,8 @@ def _sample(
     for part in parts:
         path = config.path(HASH, f"{part.name}.parquet")
         low = split_hashes(tables.read_table(path, ["content_hash"])["content_hash"]).low
-        rows = part.rows_of(ranking.addresses[part.slice_of(ranking.addresses)])
+        doc_ids, _ = ranking.table.of_part(part.address)
+        rows = part.rows_of(doc_ids)
         rows = rows[low[rows] <= limit]
         hashes.append(low[rows])
         found += [vectors for _, vectors in read_vectors(config.output, part, rows)]

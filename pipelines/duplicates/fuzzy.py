@@ -7,10 +7,8 @@ without shingles.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +20,7 @@ from pipelines.duplicates import (
     closure,
     competing,
     decisions,
+    edges,
     exact,
     pair_steps,
     scopes,
@@ -29,15 +28,18 @@ from pipelines.duplicates import (
 )
 from pipelines.duplicates.competing import HASH, MINHASH, Part
 from pipelines.duplicates.decisions import Decisions
+from pipelines.duplicates.edges import EdgeFiles, PairsAbove
 from pipelines.duplicates.generations import OTHER_SETTINGS, Generation, Standing
 from pipelines.duplicates.ranking import (
     RANKED,
     ContentHashes,
     Ranking,
+    best_first,
     is_validation,
     split_hashes,
 )
-from pipelines.duplicates.resolution import NONE, Pairs, Resolution, resolve
+from pipelines.duplicates.resolution import NONE, Resolution, resolve
+from pipelines.duplicates.rounds import resolve_in_rounds
 from pipelines.workplace import Workplace
 from storage import commit, objects, tables
 from storage.commit import PartMarker
@@ -47,8 +49,9 @@ SUMMARY, ALL = "dedup", "all"
 """Stage and part of the marker with the counts over all parts."""
 VERSION = 3
 NEAR_DUPLICATE, NEAR_VALIDATION = "near_duplicate", "near_validation"
-BYTES_PER_PAIR = 64
-"""Peak memory while the pairs of a range are ranked and sorted."""
+FIRST_EDGES, EDGES = "first-edges", "edges"
+FIRST_ROUNDS, ROUNDS = "first-rounds", "rounds"
+"""Names in the workplace, of the first look and of the last."""
 
 RowsOf = Callable[[CorpusConfig, Part], npt.NDArray[np.bool_]]
 
@@ -85,8 +88,7 @@ def run(config: CorpusConfig, parts: Sequence[Part], generation: Generation) -> 
         find_pairs(config, place, parts, ranking, keeps_known=generation.is_append)
     layer = _layer(config)
     links = standing_links(parts, ranking, generation)
-    pairs = ranked_pairs(config, layer, parts, ranking)
-    resolution = resolve(len(ranking.doc_ids), pairs, links)
+    resolution = resolve_layer(config, place, layer, parts, ranking, links)
     copies = count_copies(config, layer, parts, ranking, resolution, generation)
     commit.delete_marker(config.output, SUMMARY, ALL)
     for part in parts:
@@ -115,16 +117,17 @@ def find_pairs(
     keeps_known: bool,
 ) -> None:
     """Writes `pairs/`: candidates by LSH, and those that only a second look finds."""
-    num_docs = len(ranking.doc_ids)
-    num_rows = num_docs
+    num_rows = len(ranking.doc_ids)
     if ranking.scopes is not None:  # validation documents have a row in each scope
         num_rows += int(ranking.validation.sum()) * (len(np.unique(ranking.scopes)) - 1)
     band_shuffle.run_passes(config, place, parts, num_rows)
     pair_steps.run(config, place, parts, pair_steps.FIRST_LOOK, keeps_known=False)
     first_look = config.model_copy(update={"output": place.work})
-    read_pairs = partial(ranked_pairs, first_look, _layer(config), parts, ranking)
-    resolution = resolve(num_docs, read_pairs())
-    closure.write_candidates(place, ranking, resolution, read_pairs)
+    accepted = _write_edges(first_look, place, _layer(config), parts, ranking, FIRST_EDGES)
+    resolution = _resolve(first_look, place, ranking, accepted, FIRST_ROUNDS)
+    closure.write_candidates(
+        place, ranking, resolution, accepted.batches, config.dedup.memory_bytes
+    )
     pair_steps.run(config, place, parts, pair_steps.SECOND_LOOK, keeps_known=keeps_known)
 
 
@@ -159,6 +162,7 @@ def rank_documents(
         config, parts, stages, generation, can_compete
     )
     hashes = ContentHashes(high, low)
+    num_standing = int(standing.sum())
     ties = None
     by_scope = scope if config.dedup.scope != "global" else None
     if not config.dedup.exact or by_scope is not None:  # equal hashes: source and record decide
@@ -167,36 +171,62 @@ def rank_documents(
         ties = np.zeros(len(doc_ids), np.uint64)
         ties[rows[order]] = np.arange(len(rows), dtype=np.uint64)
     validation = is_validation(high, config.pack.validation_fraction)
-    return Ranking.of(doc_ids, validation, policy, hashes, ties, standing, by_scope)
+    order = best_first(validation, policy, hashes, ties, standing)
+    del hashes, high, low, policy, ties, standing  # 25 bytes a document
+    return Ranking.in_order(doc_ids, order, validation, num_standing, by_scope)
+
+
+def resolve_layer(
+    config: CorpusConfig,
+    place: Workplace,
+    layer: Layer,
+    parts: Sequence[Part],
+    ranking: Ranking,
+    links: npt.NDArray[np.uint32],
+) -> Resolution:
+    """Decides the ranked documents by all pairs of a layer; `links` as for `resolve`."""
+    accepted = _write_edges(config, place, layer, parts, ranking, EDGES)
+    return _resolve(config, place, ranking, accepted, ROUNDS, links)
+
+
+def _write_edges(
+    config: CorpusConfig,
+    place: Workplace,
+    layer: Layer,
+    parts: Sequence[Part],
+    ranking: Ranking,
+    stage: str,
+) -> EdgeFiles:
+    pairs = PairsAbove(layer.pairs, layer.threshold)
+    return edges.write_edges(config, place, pairs, parts, ranking, stage)
+
+
+def _resolve(
+    config: CorpusConfig,
+    place: Workplace,
+    ranking: Ranking,
+    accepted: EdgeFiles,
+    stage: str,
+    links: npt.NDArray[np.uint32] | None = None,
+) -> Resolution:
+    """In this process or, where there are many edges, in rounds on all; the outcome is the same."""
+    num_docs = len(ranking.doc_ids)
+    if accepted.num_edges > config.dedup.max_resolve_edges:
+        return resolve_in_rounds(config, place, num_docs, accepted, stage, links)
+    return resolve(num_docs, accepted.batches(), links)
 
 
 def write_ranks(place: Workplace, parts: Sequence[Part], ranking: Ranking) -> None:
     """Each part's share of the ranking, for the workers that read its bands."""
     for part in parts:
-        mine = part.slice_of(ranking.addresses)
-        rows = np.empty(mine.stop - mine.start, RANKED)
-        rows["doc_id"], rows["rank"] = ranking.addresses[mine], ranking.ranks[mine]
+        doc_ids, ranks = ranking.table.of_part(part.address)
+        rows = np.empty(len(doc_ids), RANKED)
+        rows["doc_id"], rows["rank"] = doc_ids, ranks
         objects.write(place.ranks_path(part.name), rows.tobytes())
         if ranking.scopes is not None:
-            ranks = ranking.ranks[mine]
             scopes.write(place.work, part, ranking.scopes[ranks], ranking.validation[ranks])
     if ranking.scopes is not None:
         scopes.write_every(place.work, np.unique(ranking.scopes))
-
-
-def ranked_pairs(
-    config: CorpusConfig, layer: Layer, parts: Sequence[Part], ranking: Ranking
-) -> Iterator[Pairs]:
-    """The accepted pairs in ascending ranges of the worse document, each within memory."""
-    markers = competing.stage_markers(config, layer.pairs, parts)
-    num_pairs = sum(marker.counts["accepted"] for marker in markers.values())
-    num_ranges = 1 + num_pairs * BYTES_PER_PAIR // config.dedup.memory_bytes
-    bounds = np.linspace(0, len(ranking.doc_ids), num_ranges + 1).astype(np.int64)
-    for low, high in pairwise(bounds.tolist()):
-        many = [_accepted(config, layer, part, ranking, low, high) for part in parts]
-        if many:
-            better, worse, jaccard = (np.concatenate(column) for column in zip(*many, strict=True))
-            yield Pairs(better, worse, jaccard)
 
 
 def recipe_of(
@@ -254,32 +284,6 @@ def _rank_keys_of_part(
     if config.dedup.scope != "global":
         scope = scopes.scopes_of(config, part)[rows]
     return _RankKeys(*hashes_of_rows, policy, kept[rows], scope)
-
-
-def _accepted(
-    config: CorpusConfig, layer: Layer, part: Part, ranking: Ranking, low: int, high: int
-) -> Pairs:
-    """Accepted pairs of one file whose worse document has a rank in [low, high).
-
-    After an append the file also holds pairs of earlier generations: those of documents that no
-    longer compete, and those of two kept then, decide nothing.
-    """
-    path = config.path(layer.pairs, f"{part.name}.parquet")
-    table = tables.read_table(path, ["doc_a", "doc_b", "jaccard"])
-    jaccard = table["jaccard"].to_numpy()
-    rows = np.flatnonzero(jaccard >= layer.threshold)
-    rank_a = ranking.ranks_of(table["doc_a"].to_numpy()[rows])
-    rank_b = ranking.ranks_of(table["doc_b"].to_numpy()[rows])
-    better, worse = np.minimum(rank_a, rank_b), np.maximum(rank_a, rank_b)
-    here = (better >= 0) & (worse >= max(low, ranking.num_standing)) & (worse < high)
-    if ranking.scopes is not None:
-        here &= (
-            (ranking.scopes[better] == ranking.scopes[worse])
-            | ranking.validation[better]
-            | ranking.validation[worse]
-        )
-    columns = (better[here].astype(np.uint32), worse[here].astype(np.uint32), jaccard[rows][here])
-    return Pairs(*columns)
 
 
 def count_copies(

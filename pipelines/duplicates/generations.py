@@ -36,6 +36,7 @@ VERSION = 1
 OTHER_SETTINGS = {
     "mode",
     "memory_bytes",
+    "max_resolve_edges",
     "max_removed_per_source",
     "survivor",
     "survivor_signal",

@@ -7,7 +7,7 @@ duplicates share a content hash and are told apart by source and record (`exact`
 survivors the rest is a total order, and a rank is a dense number: 0 is
 the best of all documents that compete.
 
-One process ranks all documents: 66 bytes each at the peak (3.3 GB for 50 M), 21 afterwards.
+One process ranks all documents: 50 bytes each at the peak (2.5 GB for 50 M), 13 afterwards.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipelines.duplicates.rank_table import RankTable
+
 UInt64Array = npt.NDArray[np.uint64]
 
 RANKED = np.dtype([("doc_id", "<u8"), ("rank", "<u8")])
 TRAINING = np.uint64(1 << 63)
+BLOCK_ROWS = 1 << 22
 
 
 class ContentHashes(NamedTuple):
@@ -56,10 +59,7 @@ class Ranking(NamedTuple):
 
     doc_ids: UInt64Array
     """By rank, best first."""
-    addresses: UInt64Array
-    """The same document ids, ascending."""
-    ranks: npt.NDArray[np.uint32]
-    """Rank of each of `addresses`."""
+    table: RankTable
     validation: npt.NDArray[np.bool_]
     """By rank."""
     num_standing: int = 0
@@ -83,21 +83,72 @@ class Ranking(NamedTuple):
         `ties` orders documents of equal content hash; no two documents may be equal in all keys.
         Documents of `standing` rank before all others.
         """
+        order = best_first(validation, policy, hashes, ties, standing)
+        num_standing = 0 if standing is None else int(standing.sum())
+        return cls.in_order(addresses, order, validation, num_standing, scopes)
+
+    @classmethod
+    def in_order(
+        cls,
+        addresses: UInt64Array,
+        order: npt.NDArray[np.int64],
+        validation: npt.NDArray[np.bool_],
+        num_standing: int = 0,
+        scopes: UInt64Array | None = None,
+    ) -> Ranking:
+        """Documents, by ascending id, that are ranked already: `order` is that of `best_first`."""
         assert (addresses[1:] > addresses[:-1]).all(), "documents must ascend by doc_id"
-        first = np.where(validation, np.uint64(0), TRAINING) | policy
-        new = np.ones(len(addresses), bool) if standing is None else ~standing
-        equals = () if ties is None else (ties,)
-        order = np.lexsort((*equals, hashes.low, hashes.high, first, new))
         ranks = np.empty(len(order), np.uint32)
         ranks[order] = np.arange(len(order), dtype=np.uint32)
-        num_standing = len(addresses) - int(new.sum())
+        table = RankTable.of(addresses, ranks)
         by_rank = None if scopes is None else scopes[order]
-        return cls(addresses[order], addresses, ranks, validation[order], num_standing, by_rank)
+        return cls(addresses[order], table, validation[order], num_standing, by_rank)
 
     def ranks_of(self, doc_ids: UInt64Array) -> npt.NDArray[np.int64]:
         """The rank of each document, -1 for those that do not compete."""
-        if len(self.addresses) == 0:
-            return np.full(len(doc_ids), -1)
-        places = np.minimum(np.searchsorted(self.addresses, doc_ids), len(self.addresses) - 1)
-        found = self.addresses[places] == doc_ids
-        return np.where(found, self.ranks[places].astype(np.int64), -1)
+        return self.table.ranks_of(doc_ids)
+
+
+def best_first(
+    validation: npt.NDArray[np.bool_],
+    policy: UInt64Array,
+    hashes: ContentHashes,
+    ties: UInt64Array | None = None,
+    standing: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.int64]:
+    """Row numbers by rank; the keys are those of `Ranking.of`, `policy` is below 2**63.
+
+    Sorts the first 64 bits of what ranks documents (standing, validation, policy, hash), 80 ns a
+    document, and by all keys only the few that agree in them: sorting all by all takes 900 ns.
+    """
+    lowest = policy.min(initial=TRAINING)
+    bits = max(1, int(policy.max(initial=0) - lowest).bit_length()) if len(policy) else 1
+    shift = np.uint64(max(0, 62 - bits))
+    first = policy - lowest
+    if bits > 62:
+        first >>= np.uint64(bits - 62)
+    first <<= shift
+    if shift:
+        first |= hashes.high >> (np.uint64(64) - shift)
+    first[~validation] |= TRAINING >> np.uint64(1)
+    if standing is not None:
+        first[~standing] |= TRAINING
+    order = np.argsort(first)
+    repeated = _repeated(first, order)
+    rows = order[repeated]
+    equals = () if ties is None else (ties[rows],)
+    keys = (*equals, hashes.low[rows], hashes.high[rows], policy[rows], first[rows])
+    order[repeated] = rows[np.lexsort(keys)]
+    return order
+
+
+def _repeated(values: UInt64Array, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Places in `order` whose value is that of a neighbour, ascending; by blocks, for memory."""
+    found = [np.empty(0, np.int64)]
+    for start in range(0, len(order), BLOCK_ROWS):
+        block = values[order[max(0, start - 1) : start + BLOCK_ROWS + 1]]
+        same = block[1:] == block[:-1]
+        either = np.append(same, False) | np.append(False, same)
+        skipped = int(start > 0)
+        found.append(start + np.flatnonzero(either[skipped : skipped + BLOCK_ROWS]))
+    return np.concatenate(found)

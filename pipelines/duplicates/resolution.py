@@ -7,8 +7,9 @@ A ~ C, B is dropped for A and C stays. (It is the lexicographically first maxima
 validation and a training document counts as near the validation one.
 
 Pairs come in batches of ascending ranges of the worse document. One pass over the sorted pairs
-decides, so memory is 20 bytes a ranked document plus one batch, whatever the number of pairs;
-nothing has to be partitioned by component first. Clusters (connected components, for the report
+decides, so memory is 16 bytes a ranked document plus one batch, whatever the number of pairs;
+nothing has to be partitioned by component first. (`rounds` does the same on many processes.)
+Clusters (connected components, for the report
 and for weights) come from union-find over the same pairs; they decide nothing.
 """
 
@@ -58,13 +59,9 @@ def resolve(
 
     Raises ValueError when there are more documents than ranks of 32 bits.
     """
-    if num_docs > MAX_DOCS:
-        raise ValueError(f"{num_docs} documents compete; at most {MAX_DOCS} can be ranked")
-    survivor = np.full(num_docs, NONE, np.uint32)
-    similarity = np.zeros(num_docs, np.float64)
-    parent = np.arange(num_docs, dtype=np.uint32)
+    survivor, similarity, parent = new_resolution(num_docs)
     if links is not None:
-        _link(links, parent)
+        link(links, parent)
     seen = -1
     for batch in batches:
         if len(batch.worse) == 0:
@@ -73,16 +70,25 @@ def resolve(
         assert (batch.better < batch.worse).all(), "a pair is (better, worse)"
         seen = int(batch.worse.max())
         order = np.argsort(batch.worse.astype(np.uint64) << np.uint64(32) | batch.better)
-        better, worse, jaccard = (column[order] for column in batch)
-        _resolve_sorted(better, worse, jaccard, survivor, similarity, parent)
-    _flatten(parent)
+        _resolve_sorted(*batch, order, survivor, similarity, parent)
+    flatten(parent)
     return Resolution(survivor, similarity, parent)
 
 
+def new_resolution(num_docs: int) -> Resolution:
+    """All kept, each document its own cluster. Raises ValueError when there are too many."""
+    if num_docs > MAX_DOCS:
+        raise ValueError(f"{num_docs} documents compete; at most {MAX_DOCS} can be ranked")
+    survivor = np.full(num_docs, NONE, np.uint32)
+    return Resolution(survivor, np.zeros(num_docs), np.arange(num_docs, dtype=np.uint32))
+
+
 @numba.njit(cache=True, nogil=True)
-def _resolve_sorted(better, worse, jaccard, survivor, similarity, parent):  # pragma: no cover
-    """Pairs sorted by (worse, better): the first kept partner of a document is its best-ranked."""
-    for pair in range(len(worse)):
+def _resolve_sorted(
+    better, worse, jaccard, order, survivor, similarity, parent
+):  # pragma: no cover
+    """`order` is by (worse, better): the first kept partner of a document is its best-ranked."""
+    for pair in order:
         high, low = better[pair], worse[pair]
         if survivor[low] == NONE and survivor[high] == NONE:
             survivor[low] = high
@@ -95,7 +101,8 @@ def _resolve_sorted(better, worse, jaccard, survivor, similarity, parent):  # pr
 
 
 @numba.njit(cache=True, nogil=True)
-def _link(links, parent):  # pragma: no cover
+def link(links, parent):  # pragma: no cover
+    """Joins the trees of both nodes of each link, uint32[links, 2]; roots are best-ranked."""
     for k in range(len(links)):
         root_a, root_b = _root(parent, links[k, 0]), _root(parent, links[k, 1])
         parent[max(root_a, root_b)] = min(root_a, root_b)
@@ -111,7 +118,7 @@ def _root(parent, node):  # pragma: no cover
 
 
 @numba.njit(cache=True, nogil=True)
-def _flatten(parent):  # pragma: no cover
+def flatten(parent):  # pragma: no cover
     """Every node points to its root: a parent is always better-ranked, so one pass is enough."""
     for node in range(len(parent)):
         parent[node] = parent[parent[node]]

@@ -37,7 +37,6 @@ from pipelines.duplicates.fuzzy import Layer
 from pipelines.duplicates.generations import Generation
 from pipelines.duplicates.pieces import Piece, pieces_by_target
 from pipelines.duplicates.ranking import Ranking
-from pipelines.duplicates.resolution import resolve
 from pipelines.embedding import num_dimensions
 from pipelines.stages import Task
 from pipelines.views import view_editors
@@ -82,8 +81,7 @@ def run(config: CorpusConfig, parts: Sequence[Part], generation: Generation) -> 
             _links_before(config, layer, parts, ranking),
         ]
     )
-    pairs = fuzzy.ranked_pairs(config, layer, parts, ranking)
-    resolution = resolve(len(ranking.doc_ids), pairs, links)
+    resolution = fuzzy.resolve_layer(config, place, layer, parts, ranking, links)
     copies = fuzzy.count_copies(config, layer, parts, ranking, resolution, generation)
     commit.delete_marker(config.output, SUMMARY, ALL)
     for part in parts:

@@ -48,7 +48,9 @@ def test_kept_neighbours_of_a_dropped_document_become_candidates(
         kept = sorted(n for n in around if not resolution.dropped[n])
         expected |= {(kept[0], later) for later in kept[1:]}
         expected |= set(itertools.pairwise(kept))
-    assert set(neighbours_of_dropped(resolution, lambda: batches).tolist()) == expected
+    for memory_bytes in (1 << 30, 400):
+        found = neighbours_of_dropped(resolution, lambda: batches, memory_bytes)
+        assert {pair for pairs in found for pair in pairs.tolist()} == expected
 
 
 def test_families_keep_fewer_copies_and_nothing_unlike_is_dropped(
@@ -69,7 +71,7 @@ def test_families_keep_fewer_copies_and_nothing_unlike_is_dropped(
         config = corpus_config(tmp_path / name, ["web"], bands=6, rows=12)
         write_corpus(config, {"web/0000000-0000": docs[::2], "web/0000001-0000": docs[1::2]})
         if name == "first only":
-            monkeypatch.setattr(closure, "neighbours_of_dropped", lambda *_: np.empty(0, PAIR))
+            monkeypatch.setattr(closure, "neighbours_of_dropped", lambda *_: [np.empty(0, PAIR)])
         dedup.run(config)
         final = read_final(config)
         kept[name] = sum(row["kept"] for row in final.values())
