@@ -39,6 +39,7 @@ from pipelines.duplicates import (
     band_shuffle,
     competing,
     decide,
+    decisions,
     exact,
     fuzzy,
     generations,
@@ -67,10 +68,12 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10, help="per document, in pairs/")
     parser.add_argument("--folder", type=Path, help="for the tables; default a temporary one")
     parser.add_argument("--keep", action="store_true", help="keep the tables, and use kept ones")
+    parser.add_argument("--max-resolve-edges", type=int, default=200_000_000)
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.step:
-        print(json.dumps(run_step(corpus(options.folder), options.step)))
+        config = corpus(options.folder, options.max_resolve_edges)
+        print(json.dumps(run_step(config, options.step)))
         return
     base = options.folder or Path(tempfile.mkdtemp())
     print("| documents | pairs | step | us/document (CPU) | s | peak GB | result |")
@@ -79,25 +82,28 @@ def main() -> None:
         folder = base / f"scale-{num_docs}-{options.pairs}"
         write_tables(corpus(folder), num_docs, options.pairs)
         for step in STEPS:
-            print_row(num_docs, options.pairs, step, measure(folder, step))
+            print_row(
+                num_docs, options.pairs, step, measure(folder, step, options.max_resolve_edges)
+            )
         if not options.keep:
             shutil.rmtree(folder)
 
 
-def corpus(output: Path) -> CorpusConfig:
+def corpus(output: Path, max_resolve_edges: int = 200_000_000) -> CorpusConfig:
     return CorpusConfig.model_validate(
         {
             "name": "scale",
             "output": str(output),
             "sources": [{"name": "web", "format": "text", "paths": ["none"]}],
-            "dedup": {"memory_bytes": MEMORY_BYTES},
+            "dedup": {"memory_bytes": MEMORY_BYTES, "max_resolve_edges": max_resolve_edges},
             "runner": {"workers": WORKERS},
         }
     )
 
 
-def measure(folder: Path, step: str) -> dict[str, float | str]:
+def measure(folder: Path, step: str, max_resolve_edges: int) -> dict[str, float | str]:
     command = [sys.executable, "-m", "benchmarks.scale", "--folder", str(folder), "--step", step]
+    command += ["--max-resolve-edges", str(max_resolve_edges)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -131,19 +137,22 @@ def find_candidates(config: CorpusConfig) -> str:
     parts = competing.find_parts(config)
     generation = generations.begin(config, parts)
     place = Workplace.open(config, "scale")
+    place.remove()
     ranking = fuzzy.rank_documents(config, parts, competing.earlier_stages(config), generation)
     fuzzy.write_ranks(place, parts, ranking)
     num_docs = len(ranking.doc_ids)
     del ranking
     band_shuffle.run_passes(config, place, parts, num_docs)
     counts = band_shuffle.bucket_counts(place)
-    passes = len(commit.read_markers(place.work, band_shuffle.PASSES))
-    return f"{counts['buckets']:,} buckets in {passes} passes, largest {counts['largest_bucket']:,}"
+    place.remove()
+    return f"{counts['buckets']:,} buckets, largest {counts['largest_bucket']:,}"
 
 
 def resolve(config: CorpusConfig) -> str:
     parts = competing.find_parts(config)
     generation = generations.begin(config, parts)
+    for stage in (exact.STAGE, fuzzy.STAGE, decide.STAGE):  # of an earlier run
+        decisions.forget(config, stage)
     exact.run(config, parts, generation)
     stages = [*competing.earlier_stages(config), exact.STAGE]
     recipe = fuzzy.recipe_of(config, stages, parts, generation)
@@ -152,7 +161,11 @@ def resolve(config: CorpusConfig) -> str:
         commit.write_marker(config.output, done)
     fuzzy.run(config, parts, generation)
     counts = decide.run(config, parts)
-    return f"{counts['kept']:,} kept"
+    return f"{counts['kept']:,} kept, fingerprint {fingerprint(config)[:8]}"
+
+
+def fingerprint(config: CorpusConfig) -> str:
+    return commit.fingerprint(commit.read_markers(config.output, decide.STAGE))
 
 
 def write_tables(config: CorpusConfig, num_docs: int, pairs: int) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.config import CorpusConfig
 from pipelines.duplicates import competing, decisions, exact, fuzzy, semantic
@@ -80,16 +81,19 @@ def final_table(config: CorpusConfig, part: Part, stages: Sequence[str]) -> pa.T
     path = config.path(HASH, f"{part.name}.parquet")
     high = split_hashes(tables.read_table(path, ["content_hash"])["content_hash"]).high
     validation = is_validation(high, config.pack.validation_fraction)
+    kept = stage == 0
+    names = ["", *(folder.rpartition("/")[2] for folder in stages)]
+    by_url = stage == (names.index("url") if "url" in names else -1)
     columns = {
         "doc_id": part.doc_ids,
-        "kept": stage == "",
+        "kept": kept,
         "reason": reason,
-        "stage": stage,
-        "split": np.where(validation, "validation", "train"),
+        "stage": pa.array(names, pa.string()).take(pa.array(stage)),
+        "split": pa.array(["train", "validation"]).take(pa.array(validation.astype(np.int8))),
         "cluster": fates.cluster,
         "survivor": fates.survivor,
-        "similarity": np.where(stage == "url", 0.0, fates.similarity),
-        "num_copies": np.where(stage == "", fates.num_copies, 0),
+        "similarity": np.where(by_url, 0.0, fates.similarity),
+        "num_copies": np.where(kept, fates.num_copies, 0),
     }
     arrays = [pa.array(columns[field.name], field.type) for field in FINAL]
     return pa.Table.from_arrays(arrays, schema=FINAL)
@@ -97,18 +101,21 @@ def final_table(config: CorpusConfig, part: Part, stages: Sequence[str]) -> pa.T
 
 def first_drops(
     config: CorpusConfig, part: Part, stages: Sequence[str]
-) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.object_]]:
-    """Name of the first stage that drops each row, and its reason; "" where none does."""
-    stage = np.full(part.num_docs, "", object)
-    reason = np.full(part.num_docs, "", object)
-    for folder in stages:
+) -> tuple[npt.NDArray[np.int8], pa.Array]:
+    """Number of the first stage that drops each row, from 1 (0 where none does), and its reason."""
+    stage = np.zeros(part.num_docs, np.int8)
+    codes = np.zeros(part.num_docs, np.int32)
+    reasons = [""]
+    for number, folder in enumerate(stages, 1):
         path = config.path(folder, f"{part.name}.parquet")
         table = tables.read_table(path, ["drop", "reason"])
         assert table.num_rows == part.num_docs, f"{path} is not aligned with its documents"
-        new = table["drop"].to_numpy() & (stage == "")
-        stage[new] = folder.rpartition("/")[2]
-        reason[new] = np.asarray(table["reason"].to_pylist(), object)[new]
-    return stage, reason
+        new = table["drop"].to_numpy() & (stage == 0)
+        stage[new] = number
+        own_codes, own_reasons = decisions.encode_labels(table["reason"])
+        codes[new] = own_codes[new] + len(reasons)
+        reasons += own_reasons
+    return stage, pa.array(reasons, pa.string()).take(pa.array(codes))
 
 
 def _recipes(config: CorpusConfig, stages: Sequence[str], parts: Sequence[Part]) -> dict[str, str]:
@@ -127,10 +134,11 @@ def _recipes(config: CorpusConfig, stages: Sequence[str], parts: Sequence[Part])
 
 def _counts(table: pa.Table) -> dict[str, int]:
     kept = table["kept"].to_numpy()
-    validation = np.asarray(table["split"].to_pylist(), object) == "validation"
+    validation = np.asarray(pc.call_function("equal", [table["split"], "validation"]))
     counts = {
         "documents": table.num_rows,
         "kept": int(kept.sum()),
         "kept_validation": int((kept & validation).sum()),
     }
-    return counts | decisions.drop_counts(table["reason"].to_pylist())
+    reasons = table["reason"].filter(pa.array(~kept))
+    return counts | decisions.drop_counts(reasons.to_pylist())

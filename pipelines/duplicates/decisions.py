@@ -66,14 +66,14 @@ def write_decisions(
     """Writes and commits one part. Counts: competing documents = kept + drops by reason."""
     commit.delete_marker(config.output, stage, part.name)  # it must not vouch for what comes
     dropped = decisions.reason != ""
-    columns = [part.doc_ids, dropped, *decisions]
+    columns = [part.doc_ids, dropped, column_of_labels(decisions.reason), *decisions[1:]]
     arrays = [
         pa.array(column, field.type) for column, field in zip(columns, DEDUP_DECISION, strict=True)
     ]
     table = pa.Table.from_arrays(arrays, schema=DEDUP_DECISION)
     stats = tables.write_table(config.path(stage, f"{part.name}.parquet"), table, DEDUP_DECISION)
     counts = {"documents": num_competing, "kept": num_competing - int(dropped.sum())}
-    counts |= drop_counts(decisions.reason.tolist())
+    counts |= drop_counts(decisions.reason[dropped].tolist())
     check_accounting(part.name, counts)
     written = WrittenObject.of_table(stage, part.name, stats)
     commit.write_marker(config.output, PartMarker(stage, part.name, recipe, [written], counts))
@@ -83,9 +83,25 @@ def read_decisions(config: CorpusConfig, stage: str, part: Part) -> Decisions:
     path = config.path(stage, f"{part.name}.parquet")
     table = tables.read_table(path, ["reason", *Decisions._fields[1:]])
     assert table.num_rows == part.num_docs, f"{path} is not aligned with documents/{part.name}"
-    reason = np.asarray(table["reason"].to_pylist(), "U32")
+    codes, labels = encode_labels(table["reason"])
+    reason = np.array(labels, "U32")[codes]
     numbers = (table[name].to_numpy().copy() for name in table.column_names[1:])
     return Decisions(reason, *numbers)
+
+
+def encode_labels(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int32], list[str]]:
+    """A string column of few distinct values as codes, and what they stand for."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
+
+
+def column_of_labels(labels: npt.NDArray[np.str_]) -> pa.Array:
+    """The other way, of labels most of which are "": an array of strings is 20 times as slow."""
+    codes = np.zeros(len(labels), np.int32)
+    rows = np.flatnonzero(labels != "")
+    values, places = np.unique(labels[rows], return_inverse=True)
+    codes[rows] = places + 1
+    return pa.array(["", *values.tolist()], pa.string()).take(pa.array(codes))
 
 
 def drop_counts(reasons: Iterable[str]) -> dict[str, int]:

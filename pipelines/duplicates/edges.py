@@ -87,7 +87,9 @@ def write_edges(
     markers = stage_markers(config, accepted.stage, parts)
     num_edges = sum(marker.counts["accepted"] for marker in markers.values())
     num_ranges = 1 + num_edges * BYTES_PER_EDGE // config.dedup.memory_bytes
-    bounds = np.linspace(0, len(ranking.doc_ids), num_ranges + 1).astype(np.uint32)
+    # The worse rank is the greater of two: of random pairs a share x**2 has it in the first x.
+    shares = np.sqrt(np.linspace(0, 1, num_ranges + 1))
+    bounds = (shares * len(ranking.doc_ids)).astype(np.uint32)
     work = ScatterEdges(config.output, accepted, place, stage, bounds.tobytes())
     ranking.table.write(work.table_path)
     if ranking.scopes is not None:

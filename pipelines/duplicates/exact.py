@@ -23,7 +23,7 @@ from pipelines.duplicates import competing, scopes, survivors
 from pipelines.duplicates.competing import HASH, Part
 from pipelines.duplicates.decisions import Decisions, is_finished, read_decisions, write_decisions
 from pipelines.duplicates.generations import Generation
-from pipelines.duplicates.ranking import ContentHashes, split_hashes
+from pipelines.duplicates.ranking import ContentHashes, repeated_places, split_hashes
 from storage import commit, tables
 
 STAGE = "decisions/exact"
@@ -124,7 +124,9 @@ def repeated_rows(
     hashes: ContentHashes,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Rows whose hash occurs more than once, ascending, and the number of each one's group."""
-    order = np.lexsort((hashes.low, hashes.high))
+    order = np.argsort(hashes.high)  # 80 ns a row; by both halves it is 500
+    order = order[repeated_places(hashes.high, order)]
+    order = order[np.lexsort((hashes.low[order], hashes.high[order]))]
     high, low = hashes.high[order], hashes.low[order]
     changes = np.ones(len(order), bool)
     changes[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])

@@ -70,7 +70,7 @@ def stable_order(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
 
 
 def write_pieces(
-    output: str, table: str, part: str, pieces: Iterable[tuple[int, bytes]]
+    output: str, table: str, part: str, pieces: Iterable[tuple[int, bytes | memoryview]]
 ) -> WrittenObject:
     """Writes `<table>/<part>.pieces`; `rows` of what it returns is the number of pieces."""
     path = f"{table}/{part}.pieces"

@@ -134,7 +134,7 @@ def best_first(
     if standing is not None:
         first[~standing] |= TRAINING
     order = np.argsort(first)
-    repeated = _repeated(first, order)
+    repeated = repeated_places(first, order)
     rows = order[repeated]
     equals = () if ties is None else (ties[rows],)
     keys = (*equals, hashes.low[rows], hashes.high[rows], policy[rows], first[rows])
@@ -142,7 +142,7 @@ def best_first(
     return order
 
 
-def _repeated(values: UInt64Array, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def repeated_places(values: UInt64Array, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Places in `order` whose value is that of a neighbour, ascending; by blocks, for memory."""
     found = [np.empty(0, np.int64)]
     for start in range(0, len(order), BLOCK_ROWS):

@@ -93,19 +93,21 @@ def _resolve_sorted(
         if survivor[low] == NONE and survivor[high] == NONE:
             survivor[low] = high
             similarity[low] = jaccard[pair]
-        root_a, root_b = _root(parent, high), _root(parent, low)
-        if root_a < root_b:
-            parent[root_b] = root_a
-        else:
-            parent[root_a] = root_b
+        join(parent, high, low)
 
 
 @numba.njit(cache=True, nogil=True)
 def link(links, parent):  # pragma: no cover
     """Joins the trees of both nodes of each link, uint32[links, 2]; roots are best-ranked."""
     for k in range(len(links)):
-        root_a, root_b = _root(parent, links[k, 0]), _root(parent, links[k, 1])
-        parent[max(root_a, root_b)] = min(root_a, root_b)
+        join(parent, links[k, 0], links[k, 1])
+
+
+@numba.njit(cache=True, nogil=True)
+def join(parent, one, other):  # pragma: no cover
+    """Makes one tree of the trees of two nodes; the better-ranked root stays."""
+    root_a, root_b = _root(parent, one), _root(parent, other)
+    parent[max(root_a, root_b)] = min(root_a, root_b)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -14,7 +14,7 @@ practice a few rounds are enough, because an order by hash leaves no long chains
 parallel on average"), and each reads only the edges that the round before left open.
 
 The first round also finds clusters: each task reduces its edges to a spanning forest, and the
-driver joins the forests. A task holds one range of edges and a byte for each better document; the
+driver joins the forests. A task holds one range of edges and 5 bytes for each better document; the
 driver 16 bytes for each document.
 """
 
@@ -30,7 +30,7 @@ import numpy.typing as npt
 from pipelines.config import CorpusConfig
 from pipelines.duplicates.edges import EDGE, EdgeFiles, join_edges
 from pipelines.duplicates.pieces import Piece
-from pipelines.duplicates.resolution import NONE, Resolution, flatten, link, new_resolution
+from pipelines.duplicates.resolution import NONE, Resolution, flatten, join, link, new_resolution
 from pipelines.stages import Task
 from pipelines.workplace import Workplace, run_step
 from storage import commit, objects
@@ -101,7 +101,7 @@ class DecideRange:
             fates = np.zeros(high - low, FATE)
             fates["survivor"] = NONE
             states[low:] = KEPT
-            self._write(index, "forest", spanning_forest(edges))
+            self._write(index, "forest", spanning_forest(edges, high))
         else:
             for other in range(index + 1):
                 data = self._read(other, last_round[other], "states")
@@ -137,16 +137,19 @@ def decide_range(
     return is_open
 
 
-def spanning_forest(edges: np.ndarray) -> npt.NDArray[np.uint32]:
-    """As few links, uint32[links, 2], as connect what `edges` connect."""
-    nodes, places = np.unique(
-        np.concatenate([edges["better"], edges["worse"]]), return_inverse=True
-    )
-    parent = np.arange(len(nodes), dtype=np.uint32)
-    link(places.reshape(2, -1).T.astype(np.uint32), parent)
+def spanning_forest(edges: np.ndarray, num_docs: int) -> npt.NDArray[np.uint32]:
+    """As few links, uint32[links, 2], as connect what `edges` of ranks below `num_docs` connect."""
+    parent = np.arange(num_docs, dtype=np.uint32)
+    _join(edges["better"], edges["worse"], parent)
     flatten(parent)
-    linked = np.flatnonzero(parent != np.arange(len(nodes)))
-    return np.stack([nodes[parent[linked]], nodes[linked]], axis=1)
+    linked = np.flatnonzero(parent != np.arange(num_docs, dtype=np.uint32))
+    return np.stack([parent[linked], linked.astype(np.uint32)], axis=1)
+
+
+@numba.njit(cache=True, nogil=True)
+def _join(better, worse, parent):  # pragma: no cover
+    for edge in range(len(worse)):
+        join(parent, better[edge], worse[edge])
 
 
 @numba.njit(cache=True, nogil=True)

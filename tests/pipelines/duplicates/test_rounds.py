@@ -124,7 +124,7 @@ def test_a_spanning_forest_connects_the_same_with_fewest_links(
 ) -> None:
     num_docs, pairs = graph
     edges = edges_of(pairs)
-    forest = spanning_forest(edges)
+    forest = spanning_forest(edges, num_docs)
     whole = in_one_process(num_docs, edges).cluster
     linked = in_one_process(num_docs, edges_of([(a, b) for a, b in forest.tolist()])).cluster
     np.testing.assert_array_equal(linked, whole)
