@@ -166,8 +166,8 @@ def _source(part: PartMarker) -> str:
 
 
 def _counts(decisions: pa.Table, marginal: dict[str, int]) -> dict[str, int]:
-    dropped = decisions.filter(decisions["drop"])["reason"].value_counts().to_pylist()
-    by_reason = {DROP_PREFIX + one["values"]: one["counts"] for one in dropped}
+    reasons = decisions["reason"].value_counts().to_pylist()
+    by_reason = {DROP_PREFIX + one["values"]: one["counts"] for one in reasons if one["values"]}
     alone = {MARGINAL_PREFIX + name: count for name, count in marginal.items()}
     kept = len(decisions) - sum(by_reason.values())
     return {"documents": len(decisions), "kept": kept, **by_reason, **alone}

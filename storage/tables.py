@@ -24,6 +24,7 @@ MAX_BATCH_ROWS = 1024
 MAX_BATCH_BYTES = 8 << 20
 ROW_GROUP_BYTES = 32 << 20
 MAX_REASON_CHARS = 200
+ID_COLUMNS = {"doc_id", "doc_a", "doc_b", "cluster", "survivor"}
 USE_THREADS = False
 """A thread of Arrow that lets go of a Python file while the interpreter ends aborts the process
 (one in six runs of a command that reads and exits); workers are one per core anyway."""
@@ -112,6 +113,7 @@ class TableWriter:
             compression="zstd",
             compression_level=3,
             use_dictionary=_repeating_columns(self._schema),  # pyright: ignore
+            column_encoding=dict.fromkeys(_id_columns(self._schema), "DELTA_BINARY_PACKED"),
             write_page_checksum=True,
         )
         return self
@@ -230,6 +232,11 @@ def _repeating_columns(schema: pa.Schema) -> list[str]:
         ):
             paths.append(field.name)
     return paths
+
+
+def _id_columns(schema: pa.Schema) -> list[str]:
+    """Columns of document ids: neighbours are close, so a decision takes half the time to write."""
+    return [one.name for one in schema if one.name in ID_COLUMNS and pa.types.is_uint64(one.type)]
 
 
 def _require_columns(path: str, parquet: pq.ParquetFile, columns: list[str] | None) -> None:
