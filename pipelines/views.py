@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from filters.edits import apply_edits
@@ -58,6 +59,16 @@ def iter_view(
     for batch in tables.iter_batches(path, list(columns)):
         yield edits.apply(batch, first_row)
         first_row += batch.num_rows
+
+
+def iter_view_with(
+    output: str, part: str, editors: Sequence[str], rows: npt.NDArray[np.int64]
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Batches of `text` with the edits applied, of what holds `rows`; each after its first row."""
+    edits = PartEdits(output, part, editors)
+    path = objects.join(output, "documents", f"{part}.parquet")
+    for first_row, batch in tables.iter_batches_with(path, rows, ["text"]):
+        yield first_row, edits.apply(batch, first_row)
 
 
 def _rows_between(edits: pa.Table, rows: np.ndarray, start: int, end: int) -> pa.Table:

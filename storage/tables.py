@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,7 +24,8 @@ from storage.digest import TableDigest
 
 MAX_BATCH_ROWS = 1024
 MAX_BATCH_BYTES = 8 << 20
-ROW_GROUP_BYTES = 32 << 20
+ROW_GROUP_BYTES = 8 << 20
+"""Small enough that whoever wants a few documents reads a fraction of a part."""
 MAX_REASON_CHARS = 200
 ID_COLUMNS = {"doc_id", "doc_a", "doc_b", "cluster", "survivor"}
 USE_THREADS = False
@@ -213,6 +216,25 @@ def iter_batches(
             if columns:
                 batch = batch.select(columns)
             yield from split_batch(batch, max_bytes)
+
+
+def iter_batches_with(
+    path: str, rows: npt.NDArray[np.int64], columns: list[str]
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Batches of the row groups that hold any of `rows`, ascending; each after its first row."""
+    with open_table(path) as parquet:
+        _require_columns(path, parquet, columns)
+        groups = range(parquet.num_row_groups)
+        sizes = [parquet.metadata.row_group(group).num_rows for group in groups]
+        starts = np.cumsum([0, *sizes])
+        for group in np.unique(np.searchsorted(starts, rows, side="right") - 1).tolist():
+            start = int(starts[group])
+            for read in parquet.iter_batches(
+                MAX_BATCH_ROWS, row_groups=[group], columns=columns, use_threads=USE_THREADS
+            ):
+                for batch in split_batch(read.select(columns)):
+                    yield start, batch
+                    start += batch.num_rows
 
 
 def _repeating_columns(schema: pa.Schema) -> list[str]:

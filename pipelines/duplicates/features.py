@@ -19,7 +19,7 @@ from filters.shingles import shingle_hashes
 from pipelines.duplicates import scopes
 from pipelines.duplicates.competing import MINHASH, Part
 from pipelines.duplicates.ranking import RANKED
-from pipelines.views import iter_view
+from pipelines.views import iter_view_with
 from pipelines.workplace import Workplace
 from storage import objects, tables
 
@@ -67,11 +67,20 @@ class Features(NamedTuple):
 
     def take(self, doc_ids: npt.NDArray[np.uint64]) -> Features:
         """The features of some documents, given in ascending order."""
-        rows = self.rows(doc_ids)
+        return self._pick(self.rows(doc_ids))
+
+    def merge(self, others: Features) -> Features:
+        """These and the features of other documents."""
+        doc_ids = np.concatenate([self.doc_ids, others.doc_ids])
+        lengths = np.concatenate([np.diff(self.offsets), np.diff(others.offsets)])
+        values = np.concatenate([self.values, others.values])
+        return Features.of_rows(doc_ids, lengths, values)._pick(np.argsort(doc_ids))
+
+    def _pick(self, rows: npt.NDArray[np.int64]) -> Features:
         lengths = np.diff(self.offsets)[rows]
         starts = np.cumsum(lengths) - lengths
         picks = np.arange(lengths.sum()) + np.repeat(self.offsets[rows] - starts, lengths)
-        return Features.of_rows(doc_ids, lengths, self.values[picks])
+        return Features.of_rows(self.doc_ids[rows], lengths, self.values[picks])
 
 
 def read_bands(
@@ -119,16 +128,14 @@ def read_shingles(
     unit: str,
     doc_ids: npt.NDArray[np.uint64],
 ) -> Features:
-    """Shingle sets (uint64, ascending) of documents of one part; reads its text once."""
+    """Shingle sets (uint64, ascending) of documents of one part; reads the text around them."""
     wanted = part.rows_of(doc_ids)
     lengths, values = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
-    start = 0
-    for batch in iter_view(output, part.name, editors, ["text"]):
+    for start, batch in iter_view_with(output, part.name, editors, wanted):
         first, last = np.searchsorted(wanted, [start, start + batch.num_rows])
         if first < last:
             text = batch.column("text").take(wanted[first:last] - start)
             sets = shingle_hashes(text, ngram, unit)
             lengths.append(np.diff(sets.offsets))
             values.append(sets.values)
-        start += batch.num_rows
     return Features.of_rows(doc_ids, np.concatenate(lengths), np.concatenate(values))

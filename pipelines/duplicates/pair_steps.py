@@ -59,6 +59,8 @@ FIRST_LOOK, SECOND_LOOK = "-first-look", ""
 """What follows the recipe id in the markers of each; `pairs/` of the corpus has the second's."""
 MERGED, SIGNATURES, ESTIMATED, SHINGLES = "merged", "signatures", "estimated", "shingles"
 REQUESTS = "requests"
+FIRST_SHINGLES = "first-shingles"
+"""Shingle sets that the first look has read: nine in ten of those that the second asks for."""
 SIMILARITIES = {"jaccard": exact_jaccard, "containment": exact_containment}
 
 VERDICT = np.dtype([("a", "<u8"), ("b", "<u8"), ("jaccard", "<f8"), ("method", "<u8")])
@@ -84,6 +86,7 @@ class Verifier:
     similarity: str
     threshold: float
     keeps_known: bool
+    look: str
 
     @property
     def uses_signatures(self) -> bool:
@@ -128,7 +131,7 @@ def run(
     them now; else the tables hold the pairs of this run alone.
     """
     place = replace(place, recipe_id=f"{place.recipe_id}{look}")
-    verifier = _verifier(config, place, parts, keeps_known)
+    verifier = _verifier(config, place, parts, look, keeps_known)
     temporary = config.model_copy(update={"output": place.work})
 
     def step(stage: str, work: Work, pieces: Mapping[int, list[Piece]]) -> None:
@@ -238,12 +241,25 @@ class Send:
         part = verifier.parts[task.payload["address"]]
         if self.features == SIGNATURES:
             return read_signatures(output, part, doc_ids)
-        editors, unit = verifier.editors[part.source], verifier.shingle
-        return read_shingles(output, part, editors, verifier.ngram, unit, doc_ids)
+        path = objects.join(verifier.place.work, FIRST_SHINGLES, f"{part.name}.features")
+        if verifier.look == FIRST_LOOK:
+            sets = self._read_shingles(part, doc_ids)
+            objects.write(path, sets.pack())
+            return sets
+        if not objects.exists(path):
+            return self._read_shingles(part, doc_ids)
+        known = Features.unpack(objects.read(path), "<u8")
+        known = known.take(np.intersect1d(doc_ids, known.doc_ids))
+        return known.merge(self._read_shingles(part, np.setdiff1d(doc_ids, known.doc_ids)))
+
+    def _read_shingles(self, part: Part, doc_ids: npt.NDArray[np.uint64]) -> Features:
+        verifier = self.verifier
+        editors, output = verifier.editors[part.source], verifier.place.output
+        return read_shingles(output, part, editors, verifier.ngram, verifier.shingle, doc_ids)
 
 
 def _verifier(
-    config: CorpusConfig, place: Workplace, parts: Sequence[Part], keeps_known: bool
+    config: CorpusConfig, place: Workplace, parts: Sequence[Part], look: str, keeps_known: bool
 ) -> Verifier:
     markers = stage_markers(config, MINHASH, parts)
     return Verifier(
@@ -257,6 +273,7 @@ def _verifier(
         similarity=config.dedup.similarity,
         threshold=config.dedup.threshold,
         keeps_known=keeps_known,
+        look=look,
     )
 
 
