@@ -293,7 +293,16 @@ def test_a_sample_has_an_output_of_its_own(line, tmp_path):
 
 def test_the_command_line_imports_nothing_heavy():
     heavy = ["apache_beam", "numba", "numpy", "pyarrow", "tokenizers", "torch", "transformers"]
-    program = f"import sys, tilth; print([name for name in {heavy} if name in sys.modules])"
+    assert imported_with("tilth", heavy) == []
+
+
+def test_stages_do_not_import_beam_before_a_pipeline_runs():
+    modules = "pipelines.run, pipelines.dedup, pipelines.repeats.stage"
+    assert imported_with(modules, ["apache_beam"]) == []
+
+
+def imported_with(modules: str, heavy: list[str]) -> list[str]:
+    program = f"import sys, {modules}; print(*[name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", program],
         env=environment(),
@@ -302,7 +311,7 @@ def test_the_command_line_imports_nothing_heavy():
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == "[]"
+    return done.stdout.split()
 
 
 def test_help_without_arguments(line):

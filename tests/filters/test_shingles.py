@@ -211,6 +211,16 @@ def test_many_words_and_long_words_cross_every_internal_border() -> None:
     assert words.values[-1] == plain_word_hash("z")
 
 
+@pytest.mark.parametrize("shift", range(0, 1100, 13))
+def test_words_do_not_depend_on_where_blocks_of_ascii_end(shift: int) -> None:
+    """Blocks are of 1,024 bytes, masks of 64, loads of 8; here every border falls into words."""
+    lengths = (1, 2, 7, 8, 9, 16, 17, 63, 64, 3, 5, 1)
+    words = ["aZ9"[k % 3] * length for k, length in enumerate(lengths * 6)]
+    words[20] = "caf\u00e9"
+    text = "." * shift + " ".join(words)
+    assert rows(word_hashes(large([text]))) == [[plain_word_hash(w) for w in plain_words(text)]]
+
+
 @pytest.mark.parametrize(
     ("left", "right"),
     [

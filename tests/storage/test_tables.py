@@ -2,9 +2,10 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage import objects, tables
@@ -104,6 +105,22 @@ def test_batches_are_bounded_in_rows_and_bytes(tmp_path):
     batches = list(tables.iter_batches(path, max_rows=20, max_bytes=8000))
     assert sum(batch.num_rows for batch in batches) == 51
     assert all(batch.num_rows == 1 or batch.nbytes <= 8000 for batch in batches)
+
+
+@settings(deadline=None, max_examples=30)
+@given(wanted=st.sets(st.integers(0, 99), max_size=6).map(sorted))
+def test_row_groups_without_wanted_rows_are_not_read(tmp_path_factory, wanted):
+    path = str(tmp_path_factory.mktemp("groups") / "t.parquet")
+    schema = pa.schema([("id", pa.uint64())])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "ROW_GROUP_BYTES", 80)  # ten numbers
+        batches = (pa.record_batch([pa.array([k], pa.uint64())], schema) for k in range(100))
+        tables.write_table(path, batches, schema)
+    rows = np.array(wanted, np.int64)
+    read = list(tables.iter_batches_with(path, rows, ["id"]))
+    found = [start + k for start, batch in read for k in range(batch.num_rows)]
+    assert found == [row for row in range(100) if row // 10 in {one // 10 for one in wanted}]
+    assert found == [number for _, batch in read for number in batch["id"].to_pylist()]
 
 
 def test_a_damaged_table_is_one_clear_line(tmp_path):
