@@ -41,6 +41,7 @@ class SentenceModel:
 
     def __init__(self, folder: str, max_tokens: int) -> None:
         """Raises ConfigError for a folder that is no usable model."""
+        from safetensors import SafetensorError
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
 
@@ -50,7 +51,7 @@ class SentenceModel:
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(folder, **options)
             model = AutoModel.from_pretrained(folder, use_safetensors=True, **options)
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:300]
             raise ConfigError(
                 f"dedup.semantic.model: {folder} cannot be loaded: {reason}"

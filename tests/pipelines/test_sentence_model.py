@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from filters import vectors
-from pipelines import dedup, embedding, ingest, sentence_model
+from pipelines import annotate, dedup, embedding, ingest
 from pipelines import select as select_stage
 from pipelines.config import CorpusConfig, SemanticConfig
 from pipelines.sentence_model import SentenceModel
@@ -139,7 +139,6 @@ def test_models_of_no_use_are_one_line(folder: str, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"not tensors")
     assert str(tmp_path) in message(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"is_encoder_decoder": True}))
-    sentence_model.load.cache_clear()
     assert "hidden_size" in message(tmp_path)
 
 
@@ -150,7 +149,7 @@ def test_a_corpus_from_raw_files_to_decisions(folder: str, tmp_path: Path) -> No
     docs = [" ".join(rng.sample(page, 60)) for _ in range(3)] + [" ".join(WORDS[100:170])]
     lines = [json.dumps({"text": text, "id": str(k)}) for k, text in enumerate(docs)]
     (tmp_path / "pages.jsonl").write_text("\n".join(lines))
-    semantic = {"model": folder, "threshold": 0.98, "max_tokens": MAX_TOKENS}
+    semantic = {"model": folder, "threshold": 0.995, "max_tokens": MAX_TOKENS}
     config = CorpusConfig.model_validate(
         {
             "name": "pages",
@@ -163,7 +162,7 @@ def test_a_corpus_from_raw_files_to_decisions(folder: str, tmp_path: Path) -> No
             "runner": {"workers": 1},
         }
     )
-    for stage in (ingest, select_stage):
+    for stage in (ingest, annotate, select_stage):
         stage.run(config, Slice(0, 1))
     counts = dedup.run(config)
     assert counts["drop:semantic_duplicate"] == 2
