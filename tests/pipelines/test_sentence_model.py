@@ -24,7 +24,6 @@ from pipelines.sentence_model import SentenceModel
 from pipelines.stages import Slice
 from storage import commit
 from storage.errors import ConfigError
-from tests.pipelines.dedup_corpus import read_final
 
 WORDS = [f"w{k}" for k in range(200)]
 MAX_TOKENS = 80
@@ -166,6 +165,6 @@ def test_a_corpus_from_raw_files_to_decisions(folder: str, tmp_path: Path) -> No
         stage.run(config, Slice(0, 1))
     counts = dedup.run(config)
     assert counts["drop:semantic_duplicate"] == 2
-    assert len(read_final(config)) == counts["documents"] == 4
+    assert counts["documents"] == 4
     markers = commit.read_markers(config.output, "signals/embedding")
     assert [marker.object("signals/embedding").rows for marker in markers] == [4]
