@@ -7,7 +7,7 @@
 Columns: `text` (the view that pack tokenises), its origin, the final decision's split, and every
 signal of every source: a source without a signal has nulls in Parquet; JSON Lines hold the signals
 that all sources have. So all objects of an export have one schema. A column name that two groups
-share is written `<group>.<column>`. MinHash signatures stay out.
+share is written `<group>.<column>`. MinHash signatures and embeddings stay out.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ORIGIN = pa.schema(
     ]
 )
 DOCUMENT_COLUMNS = [name for name in ORIGIN.names if name != "split"]
-LEFT_OUT = ("minhash",)
+LEFT_OUT = ("minhash", "embedding")
 SUFFIXES = {"parquet": ".parquet", "jsonl": ".jsonl.zst"}
 
 WriteBatch = Callable[[pa.RecordBatch], None]

@@ -29,7 +29,7 @@ MAX_CHARS = 1500
 """Shown of a text."""
 DIFFERS = "differs"
 DOCUMENT_COLUMNS = ["doc_id", "record", "url", "title", "license", "text"]
-HASH_GROUPS = ("hash", "minhash")
+HASH_GROUPS = ("hash", "minhash", "embedding")
 """Signals that say nothing to a reader."""
 
 MAX_UTF8_BYTES = 4

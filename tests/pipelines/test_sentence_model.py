@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from filters import vectors
-from pipelines import annotate, dedup, embedding, ingest
+from pipelines import annotate, dedup, embedding, ingest, report
 from pipelines import select as select_stage
 from pipelines.config import CorpusConfig, SemanticConfig
 from pipelines.sentence_model import SentenceModel
@@ -166,5 +166,10 @@ def test_a_corpus_from_raw_files_to_decisions(folder: str, tmp_path: Path) -> No
     counts = dedup.run(config)
     assert counts["drop:semantic_duplicate"] == 2
     assert counts["documents"] == 4
+    page = report.make_page(config)
+    assert page.data.funnels[0].dropped == {"semantic_duplicate": 2}
+    assert page.duplicates.source_pairs == [("web", "web", 2, 4)]
+    assert page.duplicates.clusters[0].size == 3
+    assert "after semantic duplicates" in report.render(page)
     markers = commit.read_markers(config.output, "signals/embedding")
     assert [marker.object("signals/embedding").rows for marker in markers] == [4]
