@@ -1,6 +1,7 @@
 """Semantic duplicates: what embeddings find that shingles do not, what clusters lose, how fast.
 
     python -m benchmarks.semantic --model FOLDER --answers DATA/neardup/clough_stevenson
+    OPENBLAS_NUM_THREADS=1 python -m benchmarks.semantic
 
 FOLDER is a sentence model as sentence-transformers saves it, all-MiniLM-L6-v2 for instance. The
 answers are those of Clough and Stevenson (Language Resources and Evaluation 45, 2011): students
@@ -8,8 +9,8 @@ answered questions by copying an encyclopaedia article, by revising it lightly o
 lecture notes without having seen it ("non").
 
 Clusters are tried on paragraphs of the books of the quickstart and on copies of them with a tenth
-of the words replaced: of all pairs whose cosine reaches .95, how many lie in one cluster. Speed is
-in CPU seconds of one core.
+of the words replaced: of all pairs whose cosine reaches .95, how many lie in one cluster. Without a
+model, the speed of the steps after it is measured. Speed is in CPU seconds of one core.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from filters.shingles import jaccard_of_pairs, shingle_hashes
 from filters.vectors import Vectors, products, quantise, squared_lengths
 from pipelines import embedding
 from pipelines.config import SemanticConfig
+from pipelines.duplicates import clusters
 from pipelines.duplicates.similar_vectors import Matches, Members, match_each_other
 
 CATEGORIES = {
@@ -52,15 +54,17 @@ Result = TypeVar("Result")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="semantic duplicates: quality and speed")
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model")
     parser.add_argument("--answers", type=Path)
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    if not options.model:
+        print_cluster_speed()
+        return
     if options.answers:
         print_answers(options.model, options.answers)
     print_embedding_speed(options.model)
     print_clusters(options.model)
-    print_cluster_speed()
 
 
 def print_answers(model: str, folder: Path) -> None:
@@ -119,11 +123,11 @@ def print_clusters(model: str) -> None:
     print(f"\n{len(units):,} texts, {len(left):,} pairs with cosine .95 and more\n")
     print("| clusters | mean size | pairs within one cluster |")
     print("|--:|--:|--:|")
-    for clusters in (4, 16, 63, 250):
-        order = np.random.default_rng(clusters).permutation(len(units))
-        found = kmeans.assign(units, kmeans.train(units[order], clusters, seed=1))
+    for number in (4, 16, 63, 250):
+        order = np.random.default_rng(number).permutation(len(units))
+        found = kmeans.assign(units, kmeans.train(units[order], number, seed=1))
         share = (found[left] == found[right]).mean()
-        print(f"| {clusters} | {len(units) // clusters} | {share:.3f} |")
+        print(f"| {number} | {len(units) // number} | {share:.3f} |")
 
 
 def print_cluster_speed() -> None:
@@ -132,18 +136,19 @@ def print_cluster_speed() -> None:
     centres = random_numbers.normal(size=(2000, DIMENSIONS))
     rows = centres[random_numbers.integers(0, len(centres), NUM_VECTORS)]
     units = quantise(rows + 0.5 * random_numbers.normal(size=rows.shape))
-    number = NUM_VECTORS // 1000
-    training, centroids = timed(lambda: kmeans.train(units[: 64 * 1000], number, seed=1))
-    assigning, clusters = timed(lambda: kmeans.assign(units, centroids))
-    order = np.argsort(clusters, kind="stable")
-    groups = np.split(units[order], np.flatnonzero(np.diff(clusters[order])) + 1)
+    number = NUM_VECTORS // clusters.LEAST_MEMBERS
+    sample = units[: clusters.LEAST_SAMPLE]
+    training, centroids = timed(lambda: kmeans.train(sample, number, seed=1))
+    assigning, found = timed(lambda: kmeans.assign(units, centroids))
+    order = np.argsort(found, kind="stable")
+    groups = np.split(units[order], np.flatnonzero(np.diff(found[order])) + 1)
     compare(groups[0][:10])  # reads the compiled kernel
     comparing, dropped = timed(lambda: sum(map(compare, groups)))
     print(f"\n{NUM_VECTORS:,} vectors of {DIMENSIONS} dimensions, {number} clusters, ", end="")
     print(f"largest {max(map(len, groups)):,}; {dropped:,} dropped\n")
     print("| step | CPU s | documents/s |")
     print("|---|--:|--:|")
-    steps = (("train on 64,000", training), ("assign", assigning), ("compare", comparing))
+    steps = ((f"train on {len(sample):,}", training), ("assign", assigning), ("compare", comparing))
     for step, seconds in steps:
         print(f"| {step} | {seconds:.1f} | {NUM_VECTORS / seconds:,.0f} |")
 

@@ -394,8 +394,10 @@ def test_nothing_to_compare(tmp_path: Path) -> None:
 def test_the_number_of_clusters() -> None:
     settings = semantic_config(Path("x")).dedup.semantic
     assert settings is not None
-    found = [clusters.num_clusters(settings, n) for n in (0, 999, 50_000, 1_000_000, 4_000_000)]
-    assert found == [1, 1, 50, 1000, 2000]
+    found = [
+        clusters.num_clusters(settings, n) for n in (0, 19_999, 50_000, 1_000_000, 400_000_000)
+    ]
+    assert found == [1, 1, 5, 100, 20_000]
     given = settings.model_copy(update={"clusters": 30})
     assert [clusters.num_clusters(given, n) for n in (7, 10**6)] == [7, 30]
 

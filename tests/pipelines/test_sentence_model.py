@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from filters import vectors
 from pipelines import annotate, dedup, embedding, ingest, report
@@ -41,7 +41,7 @@ def save_model(path: Path, seed: int) -> str:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    BertTokenizerFast(tokenizer_object=tokenizer).save_pretrained(path)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(path)
     config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=32,
