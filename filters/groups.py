@@ -22,12 +22,14 @@ import xxhash
 from filters import (
     classifier,
     decontamination,
+    dolma,
     hashing,
     language,
     minhash,
     paragraph_language,
     pii,
     public_suffix,
+    source_code,
     terms,
     textstats,
     url_lists,
@@ -87,6 +89,21 @@ def paragraph_language_group(params: LanguageParams) -> SignalGroup:
     compute = partial(paragraph_language.compute, params=params)
     schema = paragraph_language.SCHEMA
     return SignalGroup("paragraph_language", paragraph_language.VERSION, settings, schema, compute)
+
+
+def dolma_group() -> SignalGroup:
+    return SignalGroup(dolma.NAME, dolma.VERSION, {}, dolma.SCHEMA, dolma.compute)
+
+
+def code_group() -> SignalGroup:
+    return SignalGroup(
+        source_code.NAME,
+        source_code.VERSION,
+        {},
+        source_code.SCHEMA,
+        source_code.compute,
+        columns=("text", "meta"),
+    )
 
 
 def classifier_group(params: ClassifierParams) -> SignalGroup:

@@ -4,8 +4,8 @@
       - {signal: num_words, min: 50, max: 100000, reason: word_count}
       - {signal: language, in: [en, de], reason: language}
       - {signal: mean_word_chars, max: 12, reason: long_words, languages: [de], sources: [web]}
-
       - {signal: quality_score, top: 0.1, reason: low_quality}
+      - {signal: num_chars, max: 5000, reason: large, where: {code_language: [JSON, YAML]}}
 
 A document breaks a rule when its value is below `min`, above `max`, not a number, or not `in` the
 list. `top` and `bottom` are shares of documents, which shares.py turns into `min` and `max`. A
@@ -42,13 +42,29 @@ from pydantic import (
     model_validator,
 )
 
-from filters import c4, fineweb, gopher, paragraph_language
+from filters import (
+    c4,
+    dolma,
+    fineweb,
+    gopher,
+    paragraph_language,
+    refinedweb,
+    source_code,
+)
 from filters.groups import Editor, pii_editor
 from filters.pii import PiiParams
 from filters.ratios import Ratio
 
 RATIOS = {
-    ratio.name: ratio for ratio in (*gopher.RATIOS, *fineweb.RATIOS, *paragraph_language.RATIOS)
+    ratio.name: ratio
+    for ratio in (
+        *gopher.RATIOS,
+        *fineweb.RATIOS,
+        *paragraph_language.RATIOS,
+        *refinedweb.RATIOS,
+        *dolma.RATIOS,
+        *source_code.RATIOS,
+    )
 }
 _IN = AliasChoices("in", "in_")  # `in` is a keyword of Python
 _FOLDER = Path(__file__).parent / "recipes"
@@ -87,6 +103,10 @@ class Rule(BaseModel):
     """Only documents in these languages; None is all."""
     sources: tuple[str, ...] | None = None
     """Only documents of these sources; None is all."""
+    where: dict[str, tuple[str, ...]] = {}
+    """Only documents of which all these signals have one of their values."""
+    unless: dict[str, tuple[str, ...]] = {}
+    """No documents of which one of these signals has one of its values."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -112,6 +132,7 @@ class Rule(BaseModel):
         """The stored columns it reads."""
         ratio = ratio_of(self.signal)
         scope = ("language",) if self.languages or "language" in self.per else ()
+        scope = (*scope, *self.where, *self.unless)
         return (*(ratio.columns if ratio else (self.signal,)), *scope)
 
 
@@ -291,6 +312,10 @@ def _breaks(rule: Rule, columns: _Columns) -> npt.NDArray[np.bool_]:
             breaks |= ~(value <= rule.max)
     if rule.languages is not None:
         breaks &= columns.isin("language", rule.languages)
+    for signal, values in rule.where.items():
+        breaks &= columns.isin(signal, values)
+    for signal, values in rule.unless.items():
+        breaks &= ~columns.isin(signal, values)
     return breaks
 
 
@@ -364,13 +389,16 @@ def _editors(recipe: str, entry: str | dict[str, dict[str, Any]]) -> list[Editor
 
 
 def _editor(recipe: str, name: str, settings: dict[str, Any]) -> Editor:
-    known = [*c4.VARIANTS, "pii"]
+    known = [*c4.VARIANTS, "pii", refinedweb.NAME]
     if name not in known:
         raise RecipeError(f"recipe {recipe!r}: unknown editor {name!r}{_nearest(name, known)}")
     if name == "pii":
         return pii_editor(_pii_params(recipe, settings))
     if settings:
         raise RecipeError(f"recipe {recipe!r}: the editor {name!r} has no settings")
+    if name == refinedweb.NAME:
+        compute = refinedweb.compute_with_edits
+        return Editor(name, refinedweb.VERSION, {}, refinedweb.SCHEMA, compute)
     params = c4.VARIANTS[name]
     compute = partial(c4.compute_with_edits, params=params)
     return Editor(name, c4.VERSION, params._asdict(), c4.schema(params), compute)

@@ -16,6 +16,8 @@ writes it anew; that changes counts, so it needs a new version of the signal gro
     MARK        combining mark: stays with the character before
     SYMBOL      a word of nothing else is no word for Gopher's counts (set of datatrove 0.10)
     TERMINAL    ends a sentence: Unicode's Sentence_Terminal, as FineWeb uses it (159 characters)
+    CAPITAL     str.isupper
+    NUMERAL     str.isdigit: DECIMAL, superscripts, digits in circles, ...
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ import numpy.typing as npt
     SYMBOL,
     TERMINAL,
     DECIMAL,
-) = (1 << bit for bit in range(19))
+    CAPITAL,
+    NUMERAL,
+) = (1 << bit for bit in range(21))
 
 UNICODE_VERSION = "14.0.0"
 NUM_CODE_POINTS = 0x110000
@@ -84,6 +88,20 @@ _TERMINALS = (
     "111CD 111DE-111DF 11238-11239 1123B-1123C 112A9 1144B-1144C 115C2-115C3 115C9-115D7 "
     "11641-11642 1173C-1173E 11944 11946 11A42-11A43 11A9B-11A9C 11C41-11C42 11EF7-11EF8 "
     "11F43-11F44 16A6E-16A6F 16AF5 16B37-16B38 16B44 16E98 1BC9F 1DA88"
+)
+# str.isnumeric, but neither ALPHA nor DECIMAL: fractions, Roman numerals, numbers in circles. Not a
+# flag: the table would have more than 256 distinct blocks.
+_OTHER_NUMBERS = (
+    "B2-B3 B9 BC-BE 9F4-9F9 B72-B77 BF0-BF2 C78-C7E D58-D5E D70-D78 F2A-F33 1369-137C 16EE-16F0 "
+    "17F0-17F9 19DA 2070 2074-2079 2080-2089 2150-2182 2185-2189 2460-249B 24EA-24FF 2776-2793 "
+    "2CFD 3007 3021-3029 3038-303A 3192-3195 3220-3229 3248-324F 3251-325F 3280-3289 32B1-32BF "
+    "A6E6-A6EF A830-A835 10107-10133 10140-10178 1018A-1018B 102E1-102FB 10320-10323 10341 1034A "
+    "103D1-103D5 10858-1085F 10879-1087F 108A7-108AF 108FB-108FF 10916-1091B 109BC-109BD "
+    "109C0-109CF 109D2-109FF 10A40-10A48 10A7D-10A7E 10A9D-10A9F 10AEB-10AEF 10B58-10B5F "
+    "10B78-10B7F 10BA9-10BAF 10CFA-10CFF 10E60-10E7E 10F1D-10F26 10F51-10F54 10FC5-10FCB "
+    "11052-11065 111E1-111F4 1173A-1173B 118EA-118F2 11C5A-11C6C 11FC0-11FD4 12400-1246E "
+    "16B5B-16B61 16E80-16E96 1D2E0-1D2F3 1D360-1D378 1E8C7-1E8CF 1EC71-1ECAB 1ECAD-1ECAF "
+    "1ECB1-1ECB4 1ED01-1ED2D 1ED2F-1ED3D 1F100-1F10C"
 )
 _SYMBOLS = (
     "0-8 B-1F 7F-9F AB B4 BB 2013-2014 2019 201C-201E 2026 2236 2501 25BA 3001 3008-300D "
@@ -136,6 +154,8 @@ def flags_of(code_point: int) -> int:
         SYMBOL: char in string.punctuation or code_point in _set(_SYMBOLS + " " + _TERMINALS),
         TERMINAL: code_point in _set(_TERMINALS),
         DECIMAL: category == "Nd",
+        CAPITAL: char.isupper(),
+        NUMERAL: char.isdigit(),
     }
     return sum(flag for flag, holds in tests.items() if holds)
 
@@ -152,10 +172,19 @@ def _cut_in_front(char: str, category: str) -> bool:
     return _cut_at_end(char, category) or category == "Sc" or char in "%="
 
 
+def other_numbers() -> npt.NDArray[np.int64]:
+    """The first code point of each range of them, and the one after its last: int64[2 * ranges]."""
+    return np.array([edge for a, b in _ranges(_OTHER_NUMBERS) for edge in (a, b + 1)], np.int64)
+
+
 @functools.cache
 def _set(ranges: str) -> frozenset[int]:
+    return frozenset(c for first, last in _ranges(ranges) for c in range(first, last + 1))
+
+
+def _ranges(ranges: str) -> list[tuple[int, int]]:
     bounds = [[int(end, 16) for end in part.split("-")] for part in ranges.split()]
-    return frozenset(c for bound in bounds for c in range(bound[0], bound[-1] + 1))
+    return [(bound[0], bound[-1]) for bound in bounds]
 
 
 def _within(code_point: int, ranges: tuple[tuple[int, int], ...]) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from filters.kernels import inlined, leaf
-from filters.unicode import NUM_CODE_POINTS, SPACE, load
+from filters.unicode import ALPHA, DECIMAL, NUM_CODE_POINTS, SPACE, load, other_numbers
 
 _BLOCKS, _CLASSES, _FLAGS = load()
+_OTHER_NUMBERS = other_numbers()
 REPLACEMENT = 0xFFFD
 
 
@@ -15,6 +16,21 @@ REPLACEMENT = 0xFFFD
 def flags_at(code_point):
     """The flags of a code point below 0x110000, from the table as it was when compiled."""
     return _FLAGS[_CLASSES[np.int64(_BLOCKS[code_point >> 7]) << 7 | code_point & 127]]
+
+
+@leaf
+def is_alnum(code_point):
+    """str.isalnum of a code point below 0x110000."""
+    if flags_at(code_point) & (ALPHA | DECIMAL):
+        return True
+    below, above = 0, _OTHER_NUMBERS.size
+    while below < above:  # how many edges of ranges are at or below it
+        middle = (below + above) >> 1
+        if _OTHER_NUMBERS[middle] <= code_point:
+            below = middle + 1
+        else:
+            above = middle
+    return below & 1 == 1
 
 
 @leaf

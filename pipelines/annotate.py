@@ -135,9 +135,15 @@ def _optional_groups(config: CorpusConfig, source: str, editors: set[str]) -> li
     asked = {"pii"} if config.annotate.pii else set()
     settings = config.annotate.language
     language = LanguageParams(settings.model, settings.max_chars)
+    optional = (
+        groups.pii_group(),
+        groups.paragraph_language_group(language),
+        groups.dolma_group(),
+        groups.code_group(),
+    )
     chosen = [
         group
-        for group in (groups.pii_group(), groups.paragraph_language_group(language))
+        for group in optional
         if group.name not in editors and (group.name in asked or read & set(group.schema.names))
     ]
     if config.urls.is_set:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import xxhash
 
-from filters import c4, hashing, minhash, pii, textstats
+from filters import c4, dolma, hashing, minhash, pii, refinedweb, source_code, textstats
 from filters.minhash import MinHashParams
 from filters.pii import PiiParams
 
@@ -30,6 +30,9 @@ def _c4(name: str) -> tuple[int, Callable[[pa.RecordBatch], Tables]]:
 GROUPS: dict[str, tuple[int, Callable[[pa.RecordBatch], Tables]]] = {
     "text": (textstats.VERSION, lambda batch: (textstats.compute(batch),)),
     **{name: _c4(name) for name in c4.VARIANTS},
+    "refinedweb": (refinedweb.VERSION, refinedweb.compute_with_edits),
+    "dolma": (dolma.VERSION, lambda batch: (dolma.compute(batch),)),
+    "code": (source_code.VERSION, lambda batch: (source_code.compute(batch),)),
     "hash": (hashing.VERSION, lambda batch: (hashing.compute(batch),)),
     "minhash": (minhash.VERSION, lambda batch: (minhash.compute(batch, MinHashParams()),)),
     "pii": (pii.VERSION, lambda batch: pii.compute_with_edits(batch, PiiParams())),
@@ -49,7 +52,8 @@ def digest(tables: Tables) -> str:
 def batch() -> pa.RecordBatch:
     rows = (_FIXTURES / "golden.jsonl").read_text(encoding="utf-8").split("\n")
     texts = [json.loads(row)["text"] for row in rows if row]
-    return pa.record_batch({"text": pa.array(texts, pa.large_string())})
+    meta = pa.array([[("lang", "Python")]] * len(texts), pa.map_(pa.string(), pa.string()))
+    return pa.record_batch({"text": pa.array(texts, pa.large_string()), "meta": meta})
 
 
 @pytest.mark.parametrize("group", GROUPS)

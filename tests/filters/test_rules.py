@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import c4, paragraph_language, pii, textstats
+from filters import (
+    c4,
+    classifier,
+    dolma,
+    language,
+    paragraph_language,
+    pii,
+    refinedweb,
+    source_code,
+    textstats,
+)
+from filters.classifier import ClassifierParams
 from filters.rules import (
     RATIOS,
     RecipeError,
@@ -65,6 +76,16 @@ def test_rules_have_a_scope_of_languages_and_sources() -> None:
     assert rules_of_source([web, LONG], "web") == [web, LONG]
 
 
+def test_rules_apply_where_another_signal_has_a_value() -> None:
+    where = SHORT.model_copy(update={"min": 100.0, "where": {"language": ("de", "en")}})
+    assert evaluate([where], SIGNALS).drop.to_pylist() == [True, True, True, False]
+    unless = where.model_copy(update={"unless": {"language": ("en",)}})
+    assert evaluate([unless], SIGNALS).drop.to_pylist() == [False, True, False, False]
+    assert unless.columns == ("num_words", "language", "language")
+    with pytest.raises(RecipeError, match="rule 'short': unknown signal 'lang'"):
+        evaluate([SHORT.model_copy(update={"unless": {"lang": ("en",)}})], SIGNALS)
+
+
 def test_no_rules_and_no_rows() -> None:
     assert evaluate([], SIGNALS).drop.to_pylist() == [False] * 4
     drop, reason, marginal = evaluate([SHORT, LANGUAGE], SIGNALS.slice(0, 0))
@@ -87,7 +108,9 @@ def test_decisions_equal_their_definition(values: list[int], bounds: list[int]) 
 
 
 def test_shipped_recipes_use_signals_that_exist() -> None:
-    columns = {*textstats.COLUMNS, *pii.SCHEMA.names, *paragraph_language.SCHEMA.names, "language"}
+    columns = {*textstats.COLUMNS, *classifier.schema(ClassifierParams("dclm", "")).names}
+    for group in (language, paragraph_language, pii, refinedweb, dolma, source_code):
+        columns |= set(group.SCHEMA.names)
     for params in c4.VARIANTS.values():
         columns |= set(c4.schema(params).names)
     for name in recipe_names():
