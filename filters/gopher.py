@@ -11,6 +11,8 @@ published systems read the paper differently, datatrove 0.10's reading is taken:
     stop words          how many of the eight occur, in lower case (dolma: how often)
     duplicates          what occurred before: the first copy counts as original
     n-gram fractions    characters of n-grams over all characters of the text, white space included
+
+What Dolma and DCLM count by words of str.split is in space_words.py.
 """
 
 from __future__ import annotations

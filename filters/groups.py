@@ -22,7 +22,6 @@ import xxhash
 from filters import (
     classifier,
     decontamination,
-    dolma,
     hashing,
     language,
     minhash,
@@ -30,6 +29,7 @@ from filters import (
     pii,
     public_suffix,
     source_code,
+    space_words,
     terms,
     textstats,
     url_lists,
@@ -91,8 +91,10 @@ def paragraph_language_group(params: LanguageParams) -> SignalGroup:
     return SignalGroup("paragraph_language", paragraph_language.VERSION, settings, schema, compute)
 
 
-def dolma_group() -> SignalGroup:
-    return SignalGroup(dolma.NAME, dolma.VERSION, {}, dolma.SCHEMA, dolma.compute)
+def space_words_group() -> SignalGroup:
+    return SignalGroup(
+        space_words.NAME, space_words.VERSION, {}, space_words.SCHEMA, space_words.compute
+    )
 
 
 def code_group() -> SignalGroup:

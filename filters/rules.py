@@ -44,12 +44,12 @@ from pydantic import (
 
 from filters import (
     c4,
-    dolma,
     fineweb,
     gopher,
     paragraph_language,
     refinedweb,
     source_code,
+    space_words,
 )
 from filters.groups import Editor, pii_editor
 from filters.pii import PiiParams
@@ -62,7 +62,7 @@ RATIOS = {
         *fineweb.RATIOS,
         *paragraph_language.RATIOS,
         *refinedweb.RATIOS,
-        *dolma.RATIOS,
+        *space_words.RATIOS,
         *source_code.RATIOS,
     )
 }

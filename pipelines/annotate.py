@@ -138,7 +138,7 @@ def _optional_groups(config: CorpusConfig, source: str, editors: set[str]) -> li
     optional = (
         groups.pii_group(),
         groups.paragraph_language_group(language),
-        groups.dolma_group(),
+        groups.space_words_group(),
         groups.code_group(),
     )
     chosen = [

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import xxhash
 
-from filters import c4, dolma, hashing, minhash, pii, refinedweb, source_code, textstats
+from filters import c4, hashing, minhash, pii, refinedweb, source_code, space_words, textstats
 from filters.minhash import MinHashParams
 from filters.pii import PiiParams
 
@@ -31,7 +31,7 @@ GROUPS: dict[str, tuple[int, Callable[[pa.RecordBatch], Tables]]] = {
     "text": (textstats.VERSION, lambda batch: (textstats.compute(batch),)),
     **{name: _c4(name) for name in c4.VARIANTS},
     "refinedweb": (refinedweb.VERSION, refinedweb.compute_with_edits),
-    "dolma": (dolma.VERSION, lambda batch: (dolma.compute(batch),)),
+    "space_words": (space_words.VERSION, lambda batch: (space_words.compute(batch),)),
     "code": (source_code.VERSION, lambda batch: (source_code.compute(batch),)),
     "hash": (hashing.VERSION, lambda batch: (hashing.compute(batch),)),
     "minhash": (minhash.VERSION, lambda batch: (minhash.compute(batch, MinHashParams()),)),

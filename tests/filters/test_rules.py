@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from filters import (
     c4,
     classifier,
-    dolma,
     language,
     paragraph_language,
     pii,
     refinedweb,
     source_code,
+    space_words,
     textstats,
 )
 from filters.classifier import ClassifierParams
@@ -109,7 +109,7 @@ def test_decisions_equal_their_definition(values: list[int], bounds: list[int]) 
 
 def test_shipped_recipes_use_signals_that_exist() -> None:
     columns = {*textstats.COLUMNS, *classifier.schema(ClassifierParams("dclm", "")).names}
-    for group in (language, paragraph_language, pii, refinedweb, dolma, source_code):
+    for group in (language, paragraph_language, pii, refinedweb, source_code, space_words):
         columns |= set(group.SCHEMA.names)
     for params in c4.VARIANTS.values():
         columns |= set(c4.schema(params).names)
@@ -124,14 +124,16 @@ def test_shipped_recipes_use_signals_that_exist() -> None:
 def reasons(recipe: str, text: str) -> set[str]:
     """All rules of a recipe that a text breaks."""
     batch = pa.record_batch({"text": pa.array([text], pa.large_string())})
-    marginal = evaluate(load_recipe(recipe).rules, textstats.compute(batch)).marginal
+    counts = [textstats.compute(batch), space_words.compute(batch)]
+    signals = pa.table({name: part.column(name) for part in counts for name in part.schema.names})
+    marginal = evaluate(load_recipe(recipe).rules, signals).marginal
     return {reason for reason, count in marginal.items() if count}
 
 
 def test_variants_of_gopher_differ_as_their_systems_do() -> None:
     distinct = " ".join(f"{chr(97 + k % 26)}ord{chr(97 + k // 26)}" for k in range(60))
-    assert reasons("gopher", f"the {distinct} the.") == {"gopher_few_stop_words"}
-    assert reasons("gopher-dclm", f"the {distinct} the.") == set()
+    assert reasons("gopher", f"the {distinct} the") == {"gopher_few_stop_words"}
+    assert reasons("gopher-dclm", f"the {distinct} the") == set()
     starred = "\n".join(f"* {line} the of" for line in distinct.split())
     assert "gopher_dclm_bullet_lines" in reasons("gopher-dclm", starred)
     assert "gopher_bullet_lines" not in reasons("gopher", starred)

@@ -1,16 +1,19 @@
-"""Signal group `dolma`: Gopher's counts as Dolma reads them (Soldaini et al. 2024, 2402.00159).
+"""Signal group `space_words`: Gopher's counts by words of str.split, as Dolma and DCLM read them.
 
-Words are those of str.split, and nothing is cut off them:
+Nothing is cut off a word, so "end." is one and "that," is no stop word.
 
-    dolma_median_word_chars     half of the words are not longer; at most 255
-    dolma_num_symbol_words      words with "#" or U+2026 in them
-    dolma_num_alpha_words       words with a letter
-    dolma_num_stop_words        words that are the, be, to, of, and, that, have or with, exactly
-    dolma_word_chars            characters of all words
-    dolma_num_copied_lines      "\\n" lines that occur more than once, the first of them included
-    dolma_copied_line_chars     characters of those
+    space_word_chars            characters of all words
+    median_space_word_chars     of the words' lengths; at most 255
+    num_symbol_space_words      words with "#" or U+2026 in them
+    num_alpha_space_words       words with a letter
+    num_stop_space_words        words that are the, be, to, of, and, that, have or with
+    num_folded_stop_space_words likewise, in any case
+    num_copied_lines            "\\n" lines that occur more than once, the first of them included
+    copied_line_chars           characters of those
 
-Dolma also takes empty lines for copies of each other. Its text has none, so they do not count here.
+Empty lines are no copies of each other here. Dolma takes them for such, but its text has none.
+References: dolma 1.2.1, taggers/gopher.py (Soldaini et al. 2024, arXiv:2402.00159); DCLM,
+content_filters.py (Li et al. 2024, arXiv:2406.11794).
 """
 
 from __future__ import annotations
@@ -33,29 +36,40 @@ from filters.unicode import ALPHA, SPACE
 from filters.utf8 import decode, flags_at
 
 VERSION = 1
-NAME = "dolma"
+NAME = "space_words"
 COUNTS = (
-    "dolma_num_symbol_words",
-    "dolma_num_alpha_words",
-    "dolma_num_stop_words",
-    "dolma_word_chars",
-    "dolma_num_copied_lines",
-    "dolma_copied_line_chars",
+    "num_symbol_space_words",
+    "num_alpha_space_words",
+    "num_stop_space_words",
+    "num_folded_stop_space_words",
+    "space_word_chars",
+    "num_copied_lines",
+    "copied_line_chars",
 )
-_SYMBOL_WORDS, _ALPHA_WORDS, _STOP_WORDS, _WORD_CHARS, _COPIED_LINES, _COPIED_CHARS = range(6)
+(
+    _SYMBOL_WORDS,
+    _ALPHA_WORDS,
+    _STOP_WORDS,
+    _FOLDED_STOP_WORDS,
+    _WORD_CHARS,
+    _COPIED_LINES,
+    _COPIED_CHARS,
+) = range(7)
 SCHEMA = pa.schema(
     [
-        pa.field("dolma_median_word_chars", pa.float64(), nullable=False),
+        pa.field("median_space_word_chars", pa.float64(), nullable=False),
         *(pa.field(name, pa.int64(), nullable=False) for name in COUNTS),
     ]
 )
 RATIOS = (
-    Ratio("dolma_symbol_word_ratio", "dolma_num_symbol_words", "num_space_words"),
-    Ratio("dolma_alpha_word_ratio", "dolma_num_alpha_words", "num_space_words"),
-    Ratio("dolma_bullet_line_ratio", "num_bullet_lines_dolma", "num_lines"),
-    Ratio("dolma_ellipsis_line_ratio", "num_ellipsis_lines_dolma", "num_lines"),
-    Ratio("dolma_copied_line_ratio", "dolma_num_copied_lines", "num_lines"),
-    Ratio("dolma_copied_line_char_ratio", "dolma_copied_line_chars", "dolma_word_chars"),
+    Ratio("mean_space_word_chars", "space_word_chars", "num_space_words"),
+    Ratio("symbol_space_word_ratio_dclm", "num_hashes", "num_space_words", plus="num_ellipses"),
+    Ratio("symbol_space_word_ratio", "num_symbol_space_words", "num_space_words"),
+    Ratio("alpha_space_word_ratio", "num_alpha_space_words", "num_space_words"),
+    Ratio("bullet_line_ratio_dolma", "num_bullet_lines_dolma", "num_lines"),
+    Ratio("ellipsis_line_ratio_dolma", "num_ellipsis_lines_dolma", "num_lines"),
+    Ratio("copied_line_ratio", "num_copied_lines", "num_lines"),
+    Ratio("copied_line_char_ratio", "copied_line_chars", "space_word_chars"),
 )
 """With counts of signal group `text`, too."""
 MAX_WORD_CHARS = 255
@@ -63,11 +77,11 @@ STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 
 _STOP_WORDS_BYTES = np.array([list(w.encode().ljust(4, b"\0")) for w in STOP_WORDS], np.uint8)
 _STOP_WORD_SIZES = np.array([len(word) for word in STOP_WORDS], np.int64)
-_NEWLINE, _HASH, _ELLIPSIS = ord("\n"), ord("#"), 0x2026
+_NEWLINE, _HASH, _ELLIPSIS, _CASE = ord("\n"), ord("#"), 0x2026, 0x20
 
 
 def compute(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The `dolma` signals of a batch with a `text` column, aligned by row."""
+    """The `space_words` signals of a batch with a `text` column, aligned by row."""
     offsets, data = text_bytes(batch.column("text"))
     counts = np.empty((len(COUNTS), batch.num_rows), np.int64)
     medians = np.empty(batch.num_rows, np.float64)
@@ -96,17 +110,19 @@ def _count_words(data, i, stop, lengths, out):
         out[_WORD_CHARS] += chars
         out[_ALPHA_WORDS] += has_alpha
         out[_SYMBOL_WORDS] += has_symbol
-        out[_STOP_WORDS] += _is_stop_word(data, start, i)
+        out[_STOP_WORDS] += _is_stop_word(data, start, i, 0)
+        out[_FOLDED_STOP_WORDS] += _is_stop_word(data, start, i, _CASE)
         i = skip_space(data, i, stop)
 
 
 @leaf
-def _is_stop_word(data, start, stop):
+def _is_stop_word(data, start, stop, case):
+    """Whether data[start:stop], with the bits of `case` set in each byte, is a stop word."""
     size = stop - start
     for which in range(_STOP_WORD_SIZES.size):
         if size == _STOP_WORD_SIZES[which]:
             k = 0
-            while k < size and data[start + k] == _STOP_WORDS_BYTES[which, k]:
+            while k < size and data[start + k] | case == _STOP_WORDS_BYTES[which, k]:
                 k += 1
             if k == size:
                 return True
