@@ -37,6 +37,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     TypeAdapter,
     ValidationError,
     model_validator,
@@ -81,6 +82,14 @@ class RecipeError(ValueError):
     """A recipe or rule that cannot be used; the message says where and what instead."""
 
 
+_Values = Annotated[
+    tuple[tuple[str, tuple[str, ...]], ...],
+    BeforeValidator(lambda entry: tuple(entry.items()) if isinstance(entry, dict) else entry),
+    PlainSerializer(lambda pairs: {name: list(values) for name, values in pairs}),
+]
+"""Names of signals with lists of values; pairs, so that rules can be hashed."""
+
+
 class Rule(BaseModel):
     """What a signal must be for a document to stay. Bounds are inclusive."""
 
@@ -103,9 +112,9 @@ class Rule(BaseModel):
     """Only documents in these languages; None is all."""
     sources: tuple[str, ...] | None = None
     """Only documents of these sources; None is all."""
-    where: dict[str, tuple[str, ...]] = {}
+    where: _Values | None = None
     """Only documents of which all these signals have one of their values."""
-    unless: dict[str, tuple[str, ...]] = {}
+    unless: _Values | None = None
     """No documents of which one of these signals has one of its values."""
 
     @model_validator(mode="after")
@@ -132,7 +141,7 @@ class Rule(BaseModel):
         """The stored columns it reads."""
         ratio = ratio_of(self.signal)
         scope = ("language",) if self.languages or "language" in self.per else ()
-        scope = (*scope, *self.where, *self.unless)
+        scope += tuple(name for name, _ in (*(self.where or ()), *(self.unless or ())))
         return (*(ratio.columns if ratio else (self.signal,)), *scope)
 
 
@@ -259,10 +268,10 @@ def breaks(rule: Rule, signals: pa.Table | pa.RecordBatch) -> npt.NDArray[np.boo
 
 
 def in_scope(rule: Rule, signals: pa.Table | pa.RecordBatch) -> npt.NDArray[np.bool_]:
-    """The rows whose language the rule looks at."""
-    if rule.languages is None:
-        return np.ones(signals.num_rows, np.bool_)
-    return _Columns(signals).isin("language", rule.languages)
+    """The rows that the rule looks at, by their language and by its `where` and `unless`."""
+    rows = np.ones(signals.num_rows, np.bool_)
+    _narrow(rows, rule, _Columns(signals))
+    return rows
 
 
 def numbers(name: str, signals: pa.Table | pa.RecordBatch) -> npt.NDArray:
@@ -310,13 +319,18 @@ def _breaks(rule: Rule, columns: _Columns) -> npt.NDArray[np.bool_]:
             breaks |= ~(value >= rule.min)
         if rule.max is not None:
             breaks |= ~(value <= rule.max)
-    if rule.languages is not None:
-        breaks &= columns.isin("language", rule.languages)
-    for signal, values in rule.where.items():
-        breaks &= columns.isin(signal, values)
-    for signal, values in rule.unless.items():
-        breaks &= ~columns.isin(signal, values)
+    _narrow(breaks, rule, columns)
     return breaks
+
+
+def _narrow(rows: npt.NDArray[np.bool_], rule: Rule, columns: _Columns) -> None:
+    """Takes the rows out that the rule does not look at."""
+    if rule.languages is not None:
+        rows &= columns.isin("language", rule.languages)
+    for signal, values in rule.where or ():
+        rows &= columns.isin(signal, values)
+    for signal, values in rule.unless or ():
+        rows &= ~columns.isin(signal, values)
 
 
 def _load(name: str, including: tuple[str, ...]) -> Recipe:

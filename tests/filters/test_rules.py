@@ -29,6 +29,7 @@ from filters.rules import (
     check_signals,
     combine_recipes,
     evaluate,
+    in_scope,
     load_recipe,
     recipe_names,
     rules_of_source,
@@ -77,13 +78,17 @@ def test_rules_have_a_scope_of_languages_and_sources() -> None:
 
 
 def test_rules_apply_where_another_signal_has_a_value() -> None:
-    where = SHORT.model_copy(update={"min": 100.0, "where": {"language": ("de", "en")}})
+    given = {"signal": "num_words", "min": 100, "reason": "short"}
+    where = Rule.model_validate({**given, "where": {"language": ["de", "en"]}})
     assert evaluate([where], SIGNALS).drop.to_pylist() == [True, True, True, False]
-    unless = where.model_copy(update={"unless": {"language": ("en",)}})
-    assert evaluate([unless], SIGNALS).drop.to_pylist() == [False, True, False, False]
-    assert unless.columns == ("num_words", "language", "language")
+    both = Rule.model_validate({**where.model_dump(), "unless": {"language": ["en"]}})
+    assert evaluate([both], SIGNALS).drop.to_pylist() == [False, True, False, False]
+    assert in_scope(both, SIGNALS).tolist() == [False, True, False, False]
+    assert both.columns == ("num_words", "language", "language")
+    assert both == Rule.model_validate(both.model_dump(mode="json")) in {both}
+    unknown = Rule.model_validate({**given, "unless": {"lang": ["en"]}})
     with pytest.raises(RecipeError, match="rule 'short': unknown signal 'lang'"):
-        evaluate([SHORT.model_copy(update={"unless": {"lang": ("en",)}})], SIGNALS)
+        evaluate([unknown], SIGNALS)
 
 
 def test_no_rules_and_no_rows() -> None:
