@@ -85,7 +85,9 @@ def test_rules_apply_where_another_signal_has_a_value() -> None:
     assert evaluate([both], SIGNALS).drop.to_pylist() == [False, True, False, False]
     assert in_scope(both, SIGNALS).tolist() == [False, True, False, False]
     assert both.columns == ("num_words", "language", "language")
-    assert both == Rule.model_validate(both.model_dump(mode="json")) in {both}
+    again = Rule.model_validate(both.model_dump(mode="json"))
+    assert again == both
+    assert hash(again) == hash(both)
     unknown = Rule.model_validate({**given, "unless": {"lang": ["en"]}})
     with pytest.raises(RecipeError, match="rule 'short': unknown signal 'lang'"):
         evaluate([unknown], SIGNALS)
@@ -143,6 +145,41 @@ def test_variants_of_gopher_differ_as_their_systems_do() -> None:
     assert "gopher_dclm_bullet_lines" in reasons("gopher-dclm", starred)
     assert "gopher_bullet_lines" not in reasons("gopher", starred)
     assert [rule.reason for rule in load_recipe("massivetext").rules[:1]] == ["gopher_few_words"]
+
+
+BOOK = {  # a novel's counts
+    "num_words": 60_000,
+    "num_nonsymbol_words": 50_000,
+    "num_alpha_words": 49_500,
+    "nonsymbol_word_chars": 215_000,
+    "num_stop_words": 8_500,
+    "num_sentences": 2_500,
+    "num_newlines": 5_000,
+    "num_chars": 280_000,
+    "duplicate_piece_chars": 500,
+    "language": "en",
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "broken"),
+    [
+        ({}, set()),
+        ({"num_nonsymbol_words": 1_999, "num_alpha_words": 1_999, "num_sentences": 100},
+         {"books_few_words"}),
+        ({"num_alpha_words": 44_000}, {"books_numbers"}),
+        ({"nonsymbol_word_chars": 149_000}, {"books_broken_words"}),
+        ({"nonsymbol_word_chars": 149_000, "num_stop_words": 0, "language": "zh"}, set()),
+        ({"num_stop_words": 3_900}, {"books_few_stop_words"}),
+        ({"num_sentences": 499}, {"books_few_sentences"}),
+        ({"num_newlines": 25_000}, {"books_short_lines"}),
+        ({"duplicate_piece_chars": 57_000}, {"books_duplicate_lines"}),
+    ],
+)  # fmt: skip
+def test_books_are_dropped_for_what_is_no_prose(changed: dict, broken: set[str]) -> None:
+    signals = pa.Table.from_pylist([BOOK | changed])
+    marginal = evaluate(load_recipe("books").rules, signals).marginal
+    assert {reason for reason, count in marginal.items() if count} == broken
 
 
 def test_fineweb2_has_thresholds_by_language() -> None:
