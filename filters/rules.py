@@ -235,6 +235,9 @@ def check_signals(rules: Iterable[Rule], columns: Iterable[str]) -> None:
             )
         if missing:
             hint = _nearest(missing[0], known | ratios)
+            if missing[0].endswith("_score"):
+                name = missing[0].removesuffix("_score")
+                hint += f"; a classifier named {name!r} in annotate.classifiers gives it"
             raise RecipeError(f"rule {rule.reason!r}: unknown signal {missing[0]!r}{hint}")
 
 
