@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 classifier_app = typer.Typer(help="Quality classifiers.")
 app.add_typer(classifier_app, name="classifier")
+perplexity_app = typer.Typer(help="Language models that tell usual text from unusual.")
+app.add_typer(perplexity_app, name="perplexity")
 INTERRUPTED = 130
 """What typer returns after Ctrl-C."""
 BEAM = {"allow_extra_args": True}
@@ -292,6 +294,17 @@ def train_classifier(
     from pipelines import train_classifier
 
     print(train_classifier.run(train_classifier.load(path, values or [])))
+
+
+@perplexity_app.command("train")
+def train_perplexity(
+    path: Annotated[str, typer.Argument(metavar="MODEL.yaml", help="The model's file.")],
+    values: SetValues = None,
+) -> None:
+    """An n-gram model of the texts of a language, with its perplexity of held-out ones."""
+    from pipelines import train_perplexity
+
+    print(train_perplexity.run(train_perplexity.load(path, values or [])))
 
 
 @app.command()

@@ -23,9 +23,11 @@ from filters import (
     classifier,
     decontamination,
     hashing,
+    kenlm_model,
     language,
     minhash,
     paragraph_language,
+    perplexity,
     pii,
     public_suffix,
     source_code,
@@ -39,6 +41,7 @@ from filters.classifier import ClassifierParams
 from filters.decontamination import NgramIndex
 from filters.language import LanguageParams
 from filters.minhash import MinHashParams
+from filters.perplexity import PerplexityParams
 from filters.pii import PiiParams
 from filters.terms import TermList
 from filters.url_lists import UrlLists
@@ -58,6 +61,8 @@ class SignalGroup:
     view: Literal["stored", "edited"] = "stored"
     columns: tuple[str, ...] = ("text",)
     """Of the documents, which `compute` reads."""
+    reads: tuple[str, ...] = ()
+    """Groups computed before it, whose signals are columns of its batch too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,34 @@ def classifier_group(params: ClassifierParams) -> SignalGroup:
     name = f"classifier_{params.name}"
     return SignalGroup(
         name, classifier.VERSION, settings, classifier.schema(params), compute, "edited"
+    )
+
+
+def perplexity_group(params: PerplexityParams, languages: SignalGroup) -> SignalGroup:
+    """`languages` is the group that says which model a document gets.
+
+    Raises ValueError when a package that a model needs is missing, OSError without the model.
+    """
+    digests: dict[str, list[str]] = {}
+    for name, path in params.models:
+        digests[name] = [_file_digest(path)]
+        if not path.endswith(".npz"):
+            kenlm_model.require(path)
+            pieces = kenlm_model.piece_path(path)
+            digests[name] += [_file_digest(str(pieces))] if pieces.exists() else []
+    settings = {
+        "models": digests,
+        "language": {"version": languages.version, "settings": languages.settings},
+    }
+    compute = partial(perplexity.compute, params=params)
+    return SignalGroup(
+        "perplexity",
+        perplexity.VERSION,
+        settings,
+        perplexity.SCHEMA,
+        compute,
+        "edited",
+        reads=(languages.name,),
     )
 
 
@@ -181,4 +214,8 @@ def terms_group(lists: Sequence[TermList]) -> SignalGroup:
 def _file_digest(path: str | None) -> str:
     """Models enter settings by content: a moved model is the same model."""
     model = Path(path) if path else language.DEFAULT_MODEL
-    return xxhash.xxh3_128_hexdigest(model.read_bytes())
+    digest = xxhash.xxh3_128()
+    with model.open("rb") as file:  # of KenLM there are models of several GB
+        while piece := file.read(1 << 24):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -26,6 +26,7 @@ from filters.edits import apply_edits
 from filters.groups import Editor, SignalGroup
 from filters.language import LanguageParams
 from filters.minhash import MinHashParams
+from filters.perplexity import PerplexityParams
 from pipelines import embedding, evaluations, term_lists, url_lists
 from pipelines.config import ClassifierConfig, CorpusConfig, DedupConfig
 from pipelines.recipes import source_recipe, source_rules
@@ -91,8 +92,9 @@ class SourceAnnotations:
         return commit.recipe_id(STAGE, VERSION, recipes, [documents_digest])
 
     def only(self, names: set[str]) -> SourceAnnotations:
-        """The groups called `names`; editors stay when a group needs their view."""
-        kept = tuple(group for group in self.signal_groups if group.name in names)
+        """The groups called `names`, and what they read; editors stay for a group in their view."""
+        read = {name for group in self.signal_groups if group.name in names for name in group.reads}
+        kept = tuple(group for group in self.signal_groups if group.name in names | read)
         needs_view = any(group.view == "edited" for group in kept)
         editors = tuple(e for e in self.editors if (needs_view and e.in_view) or e.name in names)
         return SourceAnnotations(editors, kept)
@@ -102,12 +104,11 @@ def source_annotations(config: CorpusConfig, source: str) -> SourceAnnotations:
     """What a source needs: text and language always, editors by its recipes, hashes by dedup, and
     what its rules read."""
     language, dedup = config.annotate.language, config.dedup
-    chosen = [
-        groups.text_group(),
-        groups.language_group(LanguageParams(language.model, language.max_chars)),
-        groups.hash_group(),
-    ]
+    languages = groups.language_group(LanguageParams(language.model, language.max_chars))
+    chosen = [groups.text_group(), languages, groups.hash_group()]
     chosen += [_classifier_group(one) for one in config.annotate.classifiers]
+    if config.annotate.perplexity:
+        chosen.append(_perplexity_group(config.annotate.perplexity, languages))
     if dedup.fuzzy:
         chosen.append(groups.minhash_group(minhash_params(dedup)))
     if dedup.semantic:
@@ -127,6 +128,18 @@ def _classifier_group(one: ClassifierConfig) -> SignalGroup:
             f"annotate.classifiers: the model of {one.name!r}, {one.model}, cannot be read: "
             f"{error.strerror}; `tilth classifier train` writes one"
         ) from error
+
+
+def _perplexity_group(models: dict[str, str], languages: SignalGroup) -> SignalGroup:
+    try:
+        return groups.perplexity_group(PerplexityParams(tuple(sorted(models.items()))), languages)
+    except OSError as error:
+        raise ConfigError(
+            f"annotate.perplexity: the model {error.filename} cannot be read: {error.strerror}; "
+            "`tilth perplexity train` writes one"
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"annotate.perplexity: {error}") from error
 
 
 def _optional_groups(config: CorpusConfig, source: str, editors: set[str]) -> list[SignalGroup]:
@@ -252,9 +265,13 @@ class PartAnnotator:
             self._write(signals_stage(editor.name), signals)
             self._write(f"edits/{editor.name}", _moved(spans, self._num_rows))
         view = _view(batch, edits)
+        computed: dict[str, pa.RecordBatch] = {}
         for group in self._needed.signal_groups:
             seen = view if group.view == "edited" else batch
-            self._write(signals_stage(group.name), group.compute(seen))
+            for name in group.reads:
+                seen = _with_columns(seen, computed[name])
+            computed[group.name] = group.compute(seen)
+            self._write(signals_stage(group.name), computed[group.name])
         self._num_rows += batch.num_rows
 
     def finish(self, documents_digest: str) -> list[PartMarker]:
@@ -293,6 +310,11 @@ def _view(batch: pa.RecordBatch, edits: list[pa.Table]) -> pa.RecordBatch:
         return batch
     text = apply_edits(batch.column("text"), *edits)
     return batch.set_column(batch.schema.get_field_index("text"), "text", text)
+
+
+def _with_columns(batch: pa.RecordBatch, signals: pa.RecordBatch) -> pa.RecordBatch:
+    names = [*batch.schema.names, *signals.schema.names]
+    return pa.RecordBatch.from_arrays([*batch.columns, *signals.columns], names=names)
 
 
 def _moved(spans: pa.Table, rows: int) -> pa.Table:

@@ -111,6 +111,8 @@ class ClassifierConfig(Settings):
 class AnnotateConfig(Settings):
     language: LanguageConfig = LanguageConfig()
     classifiers: list[ClassifierConfig] = []
+    perplexity: dict[str, str] = {}
+    """Model of each language, as the language model names it, by path; `*` for all others."""
     pii: bool = False
     """Count personal data also where no rule or editor asks for it."""
     terms: dict[TermListName, str] = {}
@@ -540,6 +542,9 @@ def _resolve_paths(config: CorpusConfig, config_path: str) -> CorpusConfig:
                     "language": language,
                     "classifiers": classifiers,
                     "terms": {name: absolute(p) for name, p in config.annotate.terms.items()},
+                    "perplexity": {
+                        name: absolute(p) for name, p in config.annotate.perplexity.items()
+                    },
                 }
             ),
             "urls": config.urls.model_copy(

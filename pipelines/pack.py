@@ -267,7 +267,7 @@ def _portable(config: CorpusConfig) -> dict[str, Any]:
     for evaluation in fields["decontamination"]["evaluations"]:
         del evaluation["paths"]
     del fields["tokenizer"]["path"], fields["takedown"], fields["urls"], fields["annotate"]["terms"]
-    del fields["annotate"]["language"]["model"]
+    del fields["annotate"]["language"]["model"], fields["annotate"]["perplexity"]
     return fields
 
 

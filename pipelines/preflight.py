@@ -10,7 +10,7 @@ import sys
 
 import pyarrow as pa
 
-from filters import classifier
+from filters import classifier, perplexity
 from filters.classifier import ClassifierParams
 from pipelines import embedding, evaluations, license, select, takedown
 from pipelines.config import CorpusConfig
@@ -28,6 +28,8 @@ def check(config: CorpusConfig) -> None:
         _check_classifier(f"annotate.classifiers.{one.name}", one.model, one.label)
     if config.dedup.semantic:
         embedding.check(config.dedup.semantic)
+    for name, path in config.annotate.perplexity.items():
+        _check_perplexity(f"annotate.perplexity.{name}", path)
     for source in config.sources:
         load_source(source.format, source.options, source.name)
         select.groups_read(config, source.name)
@@ -50,6 +52,13 @@ def _check_classifier(key: str, path: str, label: str) -> None:
     try:
         text = pa.record_batch({"text": pa.array(["a text"], pa.large_string())})
         classifier.compute(text, ClassifierParams("check", path, label))
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}") from error
+
+
+def _check_perplexity(key: str, path: str) -> None:
+    try:
+        perplexity.load(path)
     except ValueError as error:
         raise ConfigError(f"{key}: {error}") from error
 

@@ -12,44 +12,21 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import xxhash
 from pydantic import Field, ValidationError, model_validator
 
 from filters import classifier
 from filters.classifier import TrainingParams, area_under_curve
-from pipelines.config import lists_of
-from pipelines.dataset_files import iter_rows, list_files
-from pipelines.sources.fields import look_up
+from pipelines.examples import ExamplesConfig, held_out, read_texts, text_column
 from storage import objects
 from storage.errors import ConfigError
 from storage.settings import Settings, absolute_path, explain, load_yaml, set_values
 
 THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
-
-
-class ExamplesConfig(Settings):
-    """Texts of one kind."""
-
-    paths: list[str] = Field(min_length=1)
-    """JSON Lines, Parquet or Arrow files, folders or globs of them."""
-    field: str = "text"
-    """Column or dotted path of the text."""
-    where: dict[str, str | int | float | bool] = {}
-    """Only rows with these values."""
-    max_examples: int | None = Field(default=None, ge=1)
-    """The first ones."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_or_many(cls, values: Any) -> Any:
-        return lists_of(values, "paths")
 
 
 class TrainClassifierConfig(Settings):
@@ -89,17 +66,11 @@ def load(path: str, overrides: list[str]) -> TrainClassifierConfig:
     except ValidationError as error:
         raise ConfigError(explain(path, error, TrainClassifierConfig)) from error
 
-    def resolved(examples: list[ExamplesConfig]) -> list[ExamplesConfig]:
-        return [
-            one.model_copy(update={"paths": [absolute_path(p, path) for p in one.paths]})
-            for one in examples
-        ]
-
     return config.model_copy(
         update={
             "output": absolute_path(config.output, path),
-            "positives": resolved(config.positives),
-            "negatives": resolved(config.negatives),
+            "positives": [one.resolved(path) for one in config.positives],
+            "negatives": [one.resolved(path) for one in config.negatives],
         }
     )
 
@@ -109,24 +80,25 @@ def run(config: TrainClassifierConfig) -> str:
 
     Raises ConfigError when examples of a kind are missing.
     """
-    positives, negatives = _texts("positives", config), _texts("negatives", config)
+    positives = read_texts("positives", config.positives)
+    negatives = read_texts("negatives", config.negatives)
     texts = positives + negatives
     labels = np.arange(len(texts)) < len(positives)
-    held_out = np.array([_is_held_out(text, config) for text in texts])
-    for name, side in (("training", ~held_out), ("held-out", held_out)):
+    outside = held_out(texts, config.holdout, config.seed)
+    for name, side in (("training", ~outside), ("held-out", outside)):
         if not 0 < labels[side].sum() < side.sum():
             raise ConfigError(
                 f"of {len(positives)} positive and {len(negatives)} negative examples, the "
                 f"{name} ones are all of one kind; give more, or change holdout {config.holdout}"
             )
-    model = classifier.train(_column(texts, ~held_out), labels[~held_out], config.params)
-    scores = classifier.score(model, _column(texts, held_out)).round(4)
+    model = classifier.train(text_column(texts, ~outside), labels[~outside], config.params)
+    scores = classifier.score(model, text_column(texts, outside)).round(4)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.npz"
         classifier.save(model, path)
         objects.write(config.output, path.read_bytes())
-    metrics = measure(scores, labels[held_out])
-    metrics |= {"training_examples": int((~held_out).sum())}
+    metrics = measure(scores, labels[outside])
+    metrics |= {"training_examples": int((~outside).sum())}
     objects.write(
         f"{config.output.removesuffix('.npz')}.metrics.json",
         json.dumps(metrics, indent=1, sort_keys=True).encode() + b"\n",
@@ -154,41 +126,6 @@ def measure(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.bool_]) -> d
         "held_out_positives": int(labels.sum()),
         "thresholds": rows,
     }
-
-
-def _texts(kind: str, config: TrainClassifierConfig) -> list[str]:
-    """Distinct texts of one kind, in order."""
-    texts: dict[str, None] = {}
-    for examples in getattr(config, kind):
-        found = list(_examples(kind, examples))
-        if not found:
-            raise ConfigError(
-                f"{kind}: no row of {', '.join(examples.paths)} has a text in "
-                f"{examples.field!r}{' where ' + str(examples.where) if examples.where else ''}"
-            )
-        texts |= dict.fromkeys(found[: examples.max_examples])
-    return list(texts)
-
-
-def _examples(kind: str, examples: ExamplesConfig) -> Iterator[str]:
-    for path in list_files(kind, examples.paths):
-        for row in iter_rows(path):
-            text = look_up(row, examples.field)
-            if isinstance(text, str) and all(
-                look_up(row, name) == value for name, value in examples.where.items()
-            ):
-                yield text
-
-
-def _is_held_out(text: str, config: TrainClassifierConfig) -> bool:
-    digest = xxhash.xxh3_64_intdigest(text.encode("utf-8", "replace"), seed=config.seed)
-    return digest < config.holdout * 2**64
-
-
-def _column(texts: list[str], chosen: npt.NDArray[np.bool_]) -> pa.Array:
-    rows = np.flatnonzero(chosen).tolist()
-    clean = [texts[row].encode("utf-8", "replace").decode() for row in rows]
-    return pa.array(clean, pa.large_string())
 
 
 def _describe(metrics: dict[str, Any], output: str) -> str:

@@ -14,9 +14,21 @@ import pyarrow as pa
 import pytest
 import xxhash
 
-from filters import c4, hashing, minhash, pii, refinedweb, source_code, space_words, textstats
+from filters import (
+    c4,
+    hashing,
+    kneser_ney,
+    minhash,
+    perplexity,
+    pii,
+    refinedweb,
+    source_code,
+    space_words,
+    textstats,
+)
 from filters.minhash import MinHashParams
 from filters.pii import PiiParams
+from filters.shingles import word_hashes
 
 _FIXTURES = Path(__file__).parent.parent / "fixtures"
 
@@ -27,6 +39,13 @@ def _c4(name: str) -> tuple[int, Callable[[pa.RecordBatch], Tables]]:
     return c4.VERSION, lambda batch: c4.compute_with_edits(batch, c4.VARIANTS[name])
 
 
+def _perplexity(batch: pa.RecordBatch) -> Tables:
+    """Of a model of every second text."""
+    words = word_hashes(batch.column("text").take(pa.array(range(0, len(batch), 2))))
+    values = perplexity.perplexities(kneser_ney.train(words, 3), batch.column("text"))
+    return (pa.record_batch([pa.array(values.round(perplexity.DECIMALS))], names=["value"]),)
+
+
 GROUPS: dict[str, tuple[int, Callable[[pa.RecordBatch], Tables]]] = {
     "text": (textstats.VERSION, lambda batch: (textstats.compute(batch),)),
     **{name: _c4(name) for name in c4.VARIANTS},
@@ -35,6 +54,7 @@ GROUPS: dict[str, tuple[int, Callable[[pa.RecordBatch], Tables]]] = {
     "code": (source_code.VERSION, lambda batch: (source_code.compute(batch),)),
     "hash": (hashing.VERSION, lambda batch: (hashing.compute(batch),)),
     "minhash": (minhash.VERSION, lambda batch: (minhash.compute(batch, MinHashParams()),)),
+    "perplexity": (perplexity.VERSION, _perplexity),
     "pii": (pii.VERSION, lambda batch: pii.compute_with_edits(batch, PiiParams())),
 }
 
