@@ -135,16 +135,24 @@ def _with_bound(rule: Rule, values: ValueCounts) -> Rule:
     return rule.model_copy(update={"max": inf if found is None else found})
 
 
+def rows_by_language(
+    signals: pa.Table, chosen: npt.NDArray[np.bool_]
+) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+    """The chosen rows of each language of a table with `language`."""
+    languages = signals["language"].combine_chunks().dictionary_encode()
+    rows = np.flatnonzero(chosen)
+    codes = languages.indices.to_numpy()[rows]
+    for code in np.unique(codes).tolist():
+        yield languages.dictionary[code].as_py(), rows[codes == code]
+
+
 def _groups(
     rule: Rule, source: str, signals: pa.Table, ranked: npt.NDArray[np.bool_]
 ) -> Iterator[tuple[Group, npt.NDArray[np.int64]]]:
     """The ranked rows by what the share is of."""
     name = source if "source" in rule.per else ""
-    rows = np.flatnonzero(ranked)
     if "language" not in rule.per:
-        yield Group(name, ""), rows
+        yield Group(name, ""), np.flatnonzero(ranked)
         return
-    languages = signals["language"].combine_chunks().dictionary_encode()
-    codes = languages.indices.to_numpy()[rows]
-    for code in np.unique(codes).tolist():
-        yield Group(name, languages.dictionary[code].as_py()), rows[codes == code]
+    for language, rows in rows_by_language(signals, ranked):
+        yield Group(name, language), rows

@@ -29,7 +29,7 @@ from filters.minhash import MinHashParams
 from filters.perplexity import PerplexityParams
 from pipelines import embedding, evaluations, term_lists, url_lists
 from pipelines.config import ClassifierConfig, CorpusConfig, DedupConfig
-from pipelines.recipes import source_recipe, source_rules
+from pipelines.recipes import source_reads, source_recipe
 from pipelines.stages import Slice, Task, require, run_tasks
 from storage import commit, tables
 from storage.commit import PartMarker, WrittenObject
@@ -144,7 +144,7 @@ def _perplexity_group(models: dict[str, str], languages: SignalGroup) -> SignalG
 
 def _optional_groups(config: CorpusConfig, source: str, editors: set[str]) -> list[SignalGroup]:
     """Groups that are computed where a rule reads them, or where they are asked for."""
-    read = {column for rule in source_rules(config, source) for column in rule.columns}
+    read = {column for rule in source_reads(config, source) for column in rule.columns}
     asked = {"pii"} if config.annotate.pii else set()
     settings = config.annotate.language
     language = LanguageParams(settings.model, settings.max_chars)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from filters.ccnet import NO_BUCKET, PERPLEXITIES
 from filters.lsh import optimal_bands
 from filters.vectors import MAX_DIMENSIONS
 from storage import objects
@@ -127,10 +128,42 @@ class AnnotateConfig(Settings):
         return self
 
 
+class BucketsConfig(Settings):
+    """Buckets of a signal, lowest values first; `pack.partition_by: [..., bucket]` uses them."""
+
+    signal: str = "perplexity"
+    names: list[Name] = ["head", "middle", "tail"]
+    shares: list[Annotated[float, Field(gt=0, lt=1)]] = []
+    """Of each language's documents that the rules keep, up to each bucket but the last."""
+    bounds: dict[str, list[float]] | Literal["ccnet"] = {}
+    """Upper bounds of each bucket but the last, by language; `*` for all others."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if bool(self.shares) == bool(self.bounds):
+            raise ValueError("buckets need either shares, as [0.3, 0.6], or bounds")
+        if NO_BUCKET in self.names:
+            raise ValueError(f"{NO_BUCKET!r} is the bucket of documents without a value")
+        for limits in [self.shares] if self.shares else self.bounds_by_language.values():
+            if len(limits) != len(self.names) - 1 or sorted(set(limits)) != list(limits):
+                raise ValueError(
+                    f"{list(limits)}: {len(self.names)} buckets need {len(self.names) - 1} "
+                    "limits, ascending"
+                )
+        return self
+
+    @property
+    def bounds_by_language(self) -> dict[str, tuple[float, ...]]:
+        if self.bounds == "ccnet":
+            return PERPLEXITIES
+        return {language: tuple(limits) for language, limits in self.bounds.items()}
+
+
 class SelectConfig(Settings):
     languages: list[str] = []
     """Keep these languages only (lid.176 codes); empty keeps all."""
     min_language_score: float = Field(default=0.0, ge=0, le=1)
+    buckets: BucketsConfig | None = None
 
 
 class TakedownConfig(Settings):
@@ -402,8 +435,9 @@ class TokenizerConfig(Settings):
 
 
 class PackConfig(Settings):
-    partition_by: list[Literal["source", "language", "license"]] = ["source"]
-    """What has shards of its own; `license` is the family of the licence, as share-alike."""
+    partition_by: list[Literal["source", "language", "license", "bucket"]] = ["source"]
+    """What has shards of its own; `license` is the family of the licence, as share-alike, `bucket`
+    that of `select.buckets`."""
     shard_bytes: int = Field(default=128 * MIB, ge=64 << 10)
     block_bytes: int = Field(default=MIB, ge=4 << 10)
     validation_fraction: float = Field(default=0.01, ge=0, lt=1)
@@ -456,6 +490,8 @@ class CorpusConfig(Settings):
                 f"decontamination.cut names {unknown[0]!r}, which is no source; "
                 f"there are {', '.join(names)}"
             )
+        if "bucket" in self.pack.partition_by and self.select.buckets is None:
+            raise ValueError("pack.partition_by names bucket: say which, in select.buckets")
         return self
 
     def source(self, name: str) -> SourceConfig:

@@ -26,7 +26,7 @@ from pipelines.duplicates.generations import fingerprint_markers
 from pipelines.kept import KeptPart, kept_parts
 from pipelines.packing import scatter_task, tokenizer
 from pipelines.packing.scatter import Stratum, read_index
-from pipelines.packing.scatter_task import LANGUAGE, ScatterParts, work_path
+from pipelines.packing.scatter_task import ALIGNED, ScatterParts, work_path
 from pipelines.packing.shard_task import SHARDS_FOLDER, STAGE, WriteShards, shard_part, shard_path
 from pipelines.packing.tokenizer import CorpusTokenizer
 from pipelines.stages import Slice, Task, run_tasks
@@ -139,8 +139,9 @@ def _recipe_id(config: CorpusConfig, parts: list[KeptPart]) -> str:
     inputs = [f"{part.name}:{digest}" for part in parts for digest in part.digests]
     if appends := fingerprint_markers(config):
         inputs.append(commit.fingerprint(appends))
-    if "language" in config.pack.partition_by:
-        inputs.append(commit.fingerprint(commit.read_markers(config.output, LANGUAGE)))
+    for column, stage in ALIGNED.items():
+        if column in config.pack.partition_by:
+            inputs.append(commit.fingerprint(commit.read_markers(config.output, stage)))
     return commit.recipe_id(STAGE, VERSION, settings, inputs)
 
 

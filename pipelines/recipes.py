@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from math import inf
 
 from filters.rules import (
     Recipe,
@@ -33,6 +34,18 @@ def source_rules(config: CorpusConfig, source: str) -> list[Rule]:
     if expected:
         rules.append(Rule(signal="language", in_=expected, reason="unexpected_language"))
     return rules_of_source(rules, source)
+
+
+def source_reads(config: CorpusConfig, source: str) -> list[Rule]:
+    """The source's rules, and one that stands for what buckets are told by."""
+    rules = source_rules(config, source)
+    buckets = config.select.buckets
+    return [*rules, reading(buckets.signal)] if buckets else rules
+
+
+def reading(signal: str) -> Rule:
+    """A rule that drops nothing which has a number, and reads the signal and `language`."""
+    return Rule(signal=signal, min=-inf, languages=("",), reason="bucket")
 
 
 @cache

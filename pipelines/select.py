@@ -5,7 +5,8 @@ rule that a document breaks) and marginally (what each rule alone would drop).
 
 A rule by share, as "the best tenth", is of the whole corpus: where there is one, the driver reads
 the columns of the rules of all parts first, and turns shares into bounds. The bounds enter the
-recipe ids of the parts, so a corpus that changed is decided again.
+recipe ids of the parts, so a corpus that changed is decided again. So do the bounds of buckets
+(`select.buckets`), which are by share of what the rules keep.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from filters import buckets
+from filters.buckets import Buckets, LanguageShares
 from filters.rules import Decisions, RecipeError, Rule, check_signals, evaluate
 from filters.shares import ShareBounds
 from pipelines import annotate
 from pipelines.annotate import signals_stage, source_annotations
 from pipelines.config import CorpusConfig
 from pipelines.ingest import document_parts
-from pipelines.recipes import source_rules
+from pipelines.recipes import reading, source_reads, source_rules
 from pipelines.stages import Slice, Task, require, run_tasks
 from storage import commit, tables
 from storage.commit import PartMarker, WrittenObject
@@ -30,6 +33,8 @@ from storage.tables import DECISION
 
 STAGE = "decisions/select"
 VERSION = 1
+BUCKETED = DECISION.append(pa.field("bucket", pa.string()))
+"""What the table is with `select.buckets`."""
 DROP_PREFIX = "drop:"
 MARGINAL_PREFIX = "marginal:"
 
@@ -38,7 +43,8 @@ def run(config: CorpusConfig, only: Slice | None = None) -> None:
     """Decides which documents are worth keeping. Raises ConfigError, StorageError, StageError."""
     require(config, annotate.STAGE, "annotate")
     rules = bounded_rules(config)
-    run_tasks(config, STAGE, plan(config, rules), SelectPart(config, rules), only)
+    cut = bucket_bounds(config, rules)
+    run_tasks(config, STAGE, plan(config, rules, cut), SelectPart(config, rules, cut), only)
     if only is None:
         for marker in commit.read_markers(config.output, STAGE):
             check_accounting(marker)
@@ -61,7 +67,24 @@ def bounded_rules(config: CorpusConfig) -> dict[str, list[Rule]]:
     return {name: bounds.bounded(name, ones) for name, ones in rules.items()}
 
 
-def plan(config: CorpusConfig, rules: dict[str, list[Rule]]) -> list[Task]:
+def bucket_bounds(config: CorpusConfig, rules: dict[str, list[Rule]]) -> Buckets | None:
+    """The buckets of the configuration, with bounds in place of shares; None without any."""
+    wanted = config.select.buckets
+    if wanted is None:
+        return None
+    bounds = wanted.bounds_by_language
+    if wanted.shares:
+        counts = LanguageShares(wanted.signal)
+        for part in document_parts(config):
+            ones = rules[_source(part)]
+            signals = read_signals(config, part.part, [*ones, reading(wanted.signal)])
+            kept = ~evaluate(ones, signals).drop.to_numpy(zero_copy_only=False)
+            counts.add(signals, kept)
+        bounds = counts.bounds(wanted.shares)
+    return Buckets(wanted.signal, tuple(wanted.names), bounds)
+
+
+def plan(config: CorpusConfig, rules: dict[str, list[Rule]], cut: Buckets | None) -> list[Task]:
     """One task per documents part; its inputs are the digests of the signals that it reads."""
     parts = document_parts(config)
     groups = {name: groups_read(config, name) for name in {_source(part) for part in parts}}
@@ -70,7 +93,8 @@ def plan(config: CorpusConfig, rules: dict[str, list[Rule]]) -> list[Task]:
         for group in sorted({group for names in groups.values() for group in names})
     }
     return [
-        _plan_part(part, rules[_source(part)], groups[_source(part)], markers) for part in parts
+        _plan_part(part, rules[_source(part)], cut, groups[_source(part)], markers)
+        for part in parts
     ]
 
 
@@ -88,14 +112,19 @@ class SelectPart:
     config: CorpusConfig
     rules: dict[str, list[Rule]]
     """Of each source; none by share."""
+    buckets: Buckets | None = None
 
     def __call__(self, task: Task) -> Iterator[PartMarker]:
         config, part = self.config, task.part
         documents = tables.read_table(config.path("documents", f"{part}.parquet"), ["doc_id"])
         decided = decide(config, part, self.rules[part.partition("/")[0]], len(documents))
         columns = [documents["doc_id"].combine_chunks(), decided.drop, decided.reason]
-        decisions = pa.table(columns, schema=DECISION)
-        stats = tables.write_table(config.path(STAGE, f"{part}.parquet"), decisions, DECISION)
+        if self.buckets is not None:
+            signals = read_signals(config, part, [reading(self.buckets.signal)])
+            columns.append(buckets.assign(self.buckets, signals))
+        schema = DECISION if self.buckets is None else BUCKETED
+        decisions = pa.table(columns, schema=schema)
+        stats = tables.write_table(config.path(STAGE, f"{part}.parquet"), decisions, schema)
         yield PartMarker(
             STAGE,
             part,
@@ -130,6 +159,7 @@ def read_signals(config: CorpusConfig, part: str, rules: list[Rule]) -> pa.Table
 def _plan_part(
     part: PartMarker,
     rules: list[Rule],
+    cut: Buckets | None,
     groups: list[str],
     markers: dict[str, dict[str, PartMarker]],
 ) -> Task:
@@ -140,13 +170,14 @@ def _plan_part(
             raise UserError(f"{part.part} has no signals of group {group!r}; run `tilth annotate`")
         inputs.append(marker.object(signals_stage(group)).digest)
     settings = [rule.model_dump(mode="json") for rule in rules]
+    settings += [cut._asdict()] if cut else []
     recipe = commit.recipe_id(STAGE, VERSION, settings, inputs)
     return Task(part.part, recipe, part.object("documents").rows)
 
 
 def groups_read(config: CorpusConfig, source: str) -> list[str]:
     """The groups that hold a column which a rule of the source reads. Raises ConfigError."""
-    rules = source_rules(config, source)
+    rules = source_reads(config, source)
     annotations = source_annotations(config, source)
     groups = (*annotations.editors, *annotations.signal_groups)
     try:

@@ -23,7 +23,8 @@ from storage import objects
 from storage.commit import PartMarker
 
 STAGE = "scatter"
-LANGUAGE = "signals/language"
+ALIGNED = {"language": "signals/language", "bucket": "decisions/select"}
+"""Of `pack.partition_by`, the columns of other tables than the documents', and those tables."""
 COLUMNS = ["doc_id", "text", "source", "record", "license"]
 MAX_NAME_CHARS = 80
 
@@ -49,11 +50,13 @@ class ScatterParts:
     def _scatter(
         self, part: KeptPart, encoder: Encoder, writer: ScatterWriter, counts: Counter[str]
     ) -> None:
-        languages = None
-        if "language" in self.config.pack.partition_by:
-            languages = read_rows(self.config, part, LANGUAGE, ["language"])["language"]
+        aligned = {
+            column: read_rows(self.config, part, table, [column])[column]
+            for column, table in ALIGNED.items()
+            if column in self.config.pack.partition_by
+        }
         for batch in iter_kept(self.config, part, COLUMNS):
-            names = None if languages is None else languages.take(batch.rows).to_pylist()
+            names = {column: rows.take(batch.rows).to_pylist() for column, rows in aligned.items()}
             strata = strata_of(self.config, batch, names)
             tokens = encoder.encode(batch.documents.column("text"))
             rows = token_rows(batch.documents, tokens)
@@ -93,9 +96,11 @@ def token_rows(documents: pa.RecordBatch, tokens: Tokens) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=ROWS)
 
 
-def strata_of(config: CorpusConfig, batch: KeptBatch, languages: list[str] | None) -> list[Stratum]:
-    """Split and stratum of each document, by `pack.partition_by`."""
-    by = {"source": batch.documents.column("source").to_pylist(), "language": languages}
+def strata_of(
+    config: CorpusConfig, batch: KeptBatch, aligned: dict[str, list[str]]
+) -> list[Stratum]:
+    """Split and stratum of each document, by `pack.partition_by`; `aligned` are columns of it."""
+    by = {"source": batch.documents.column("source").to_pylist(), **aligned}
     if "license" in config.pack.partition_by:
         texts = batch.documents.column("license").to_pylist()
         by["license"] = [licenses.family(text or "") for text in texts]
