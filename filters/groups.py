@@ -30,6 +30,7 @@ from filters import (
     perplexity,
     pii,
     public_suffix,
+    script,
     source_code,
     space_words,
     terms,
@@ -202,6 +203,10 @@ def url_group(lists: UrlLists) -> SignalGroup:
     return SignalGroup(
         "url", url_lists.VERSION, settings, url_lists.SCHEMA, compute, columns=("url",)
     )
+
+
+def script_group() -> SignalGroup:
+    return SignalGroup("script", script.VERSION, {}, script.SCHEMA, script.compute)
 
 
 def terms_group(lists: Sequence[TermList]) -> SignalGroup:

@@ -49,6 +49,7 @@ from filters import (
     gopher,
     paragraph_language,
     refinedweb,
+    script,
     source_code,
     space_words,
 )
@@ -65,6 +66,7 @@ RATIOS = {
         *refinedweb.RATIOS,
         *space_words.RATIOS,
         *source_code.RATIOS,
+        *script.RATIOS,
     )
 }
 _IN = AliasChoices("in", "in_")  # `in` is a keyword of Python

@@ -153,6 +153,7 @@ def _optional_groups(config: CorpusConfig, source: str, editors: set[str]) -> li
         groups.paragraph_language_group(language),
         groups.space_words_group(),
         groups.code_group(),
+        groups.script_group(),
     )
     chosen = [
         group

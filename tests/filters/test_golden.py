@@ -22,6 +22,7 @@ from filters import (
     perplexity,
     pii,
     refinedweb,
+    script,
     source_code,
     space_words,
     textstats,
@@ -55,6 +56,7 @@ GROUPS: dict[str, tuple[int, Callable[[pa.RecordBatch], Tables]]] = {
     "hash": (hashing.VERSION, lambda batch: (hashing.compute(batch),)),
     "minhash": (minhash.VERSION, lambda batch: (minhash.compute(batch, MinHashParams()),)),
     "perplexity": (perplexity.VERSION, _perplexity),
+    "script": (script.VERSION, lambda batch: (script.compute(batch),)),
     "pii": (pii.VERSION, lambda batch: pii.compute_with_edits(batch, PiiParams())),
 }
 

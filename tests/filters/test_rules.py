@@ -17,6 +17,7 @@ from filters import (
     paragraph_language,
     pii,
     refinedweb,
+    script,
     source_code,
     space_words,
     textstats,
@@ -116,7 +117,7 @@ def test_decisions_equal_their_definition(values: list[int], bounds: list[int]) 
 
 def test_shipped_recipes_use_signals_that_exist() -> None:
     columns = {*textstats.COLUMNS, *classifier.schema(ClassifierParams("dclm", "")).names}
-    for group in (language, paragraph_language, pii, refinedweb, source_code, space_words):
+    for group in (language, paragraph_language, pii, refinedweb, script, source_code, space_words):
         columns |= set(group.SCHEMA.names)
     for params in c4.VARIANTS.values():
         columns |= set(c4.schema(params).names)
