@@ -32,10 +32,7 @@ from filters.refinedweb_lines import COLUMNS, REASONS, clean_page
 VERSION = 1
 NAME = "refinedweb"
 SCHEMA = pa.schema([pa.field(f"{NAME}_{column}", pa.int64(), nullable=False) for column in COLUMNS])
-RATIOS = (
-    Ratio(f"{NAME}_removed_word_ratio", f"{NAME}_num_removed_words", f"{NAME}_num_words"),
-    Ratio(f"{NAME}_uppercase_line_ratio", f"{NAME}_num_uppercase_lines", f"{NAME}_num_lines"),
-)
+RATIOS = (Ratio(f"{NAME}_removed_word_ratio", f"{NAME}_num_removed_words", f"{NAME}_num_words"),)
 
 
 def compute_with_edits(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.Table]:
