@@ -31,7 +31,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from filters import ascii_words, bits, word_table
-from filters.ascii_words import find_words
+from filters.ascii_words import find_words, starts_run
 from filters.bits import load_big_endian
 from filters.columns import text_bytes
 from filters.kernels import inlined, sources_digest
@@ -309,7 +309,7 @@ def _compile_word_hashes(sources: str):
             while i < stop:
                 if count + _ROOM > out.size:
                     out = _doubled(out)
-                if word["kind"] == _CLOSED and data[i] < 128:
+                if word["kind"] == _CLOSED and starts_run(data, i, stop):
                     num_edges, i = find_words(data, i, stop, block)
                     count = _hash_ascii_words(block, num_edges, out, count)
                 pause = min(stop, i + _STEP_BYTES)
