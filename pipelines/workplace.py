@@ -19,9 +19,9 @@ from storage import objects
 from storage.errors import UserError
 
 FOLDER = ".work/dedup"
-SMALL_STEP_BYTES = 256 << 20
+SMALL_STEP_BYTES = 1 << 30
 """Below this a step of dedup stays in one process. Steps read 60 MB/s and more, and there are a
-dozen: with 200 MB of text two workers took 26 s of CPU time where this process took 7."""
+dozen: at 256 MB, a GB of text took two workers 41 s of CPU time, and this process 21."""
 
 
 @dataclass(frozen=True, slots=True)

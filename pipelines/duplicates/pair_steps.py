@@ -135,7 +135,7 @@ def run(
     temporary = config.model_copy(update={"output": place.work})
 
     def step(stage: str, work: Work, pieces: Mapping[int, list[Piece]]) -> None:
-        tasks = [_task(part, place.recipe_id, stage, pieces) for part in parts]
+        tasks = [_task(part, place.recipe_id, stage, look, pieces) for part in parts]
         final = stage == STAGE and look == SECOND_LOOK
         run_step(config if final else temporary, stage, tasks, work)
 
@@ -277,11 +277,14 @@ def _verifier(
     )
 
 
-def _task(part: Part, recipe: str, stage: str, pieces: Mapping[int, list[Piece]]) -> Task:
+def _task(
+    part: Part, recipe: str, stage: str, look: str, pieces: Mapping[int, list[Piece]]
+) -> Task:
     mine = pieces.get(part.address, [])
     weight = sum(piece.num_bytes for piece in mine)
     if mine and stage == SHINGLES:
-        weight = part.num_bytes
+        num_read = part.num_docs if look == FIRST_LOOK else weight // 8  # ids of 8 bytes
+        weight = part.num_bytes * min(num_read, part.num_docs) // part.num_docs
     payload = {"address": part.address, "pieces": [list(piece) for piece in mine]}
     return Task(part.name, recipe, weight, payload)
 
