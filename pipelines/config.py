@@ -366,7 +366,7 @@ class DedupConfig(Settings):
     """Largest share of a source's documents that dedup may drop; above it the run stops."""
     seed: int = Field(default=1, ge=0)
     memory_bytes: int = Field(default=2 * GIB, ge=64 * MIB)
-    """Bound of one shuffle; more data means more passes."""
+    """Bound of one sort, and of one shuffle; more data means more ranges and passes."""
     max_resolve_edges: int = Field(default=200_000_000, ge=0)
     """Accepted pairs up to which one process resolves them; more are resolved in rounds by all."""
     semantic: SemanticConfig | None = None

@@ -270,12 +270,12 @@ def decide_part(part: Part, duplicates: Duplicates, reason: str) -> Decisions:
     """Fates of one part's rows, with similarity 0."""
     mine = part.slice_of(duplicates.doc_ids)
     rows = part.rows_of(duplicates.doc_ids[mine])
-    kept, num_dropped = np.unique(duplicates.survivors, return_counts=True)
-    here = part.slice_of(kept)
+    first, end = np.uint64(part.first_doc_id), np.uint64(part.first_doc_id + part.num_docs)
+    here = (duplicates.survivors >= first) & (duplicates.survivors < end)
     decisions = Decisions.none(part.doc_ids)
     decisions.reason[rows] = reason
     decisions.cluster[rows] = duplicates.survivors[mine]
     decisions.survivor[rows] = duplicates.survivors[mine]
-    decisions.num_copies[part.rows_of(kept[here])] += num_dropped[here].astype(np.uint32)
+    np.add.at(decisions.num_copies, part.rows_of(duplicates.survivors[here]), np.uint32(1))
     decisions.num_copies[rows] = 0
     return decisions
