@@ -1,28 +1,32 @@
 """Rules over stored signals: documents per second and core of the evaluation and of the stage.
 
-    python -m benchmarks.select
+    python -m benchmarks.select [--encodings]
 
 Signals are those of random documents, as the `text` and `language` groups store them, in parts of
 the given size. `evaluate` is filters.rules.evaluate on columns in memory; `stage` is all that
 `tilth select` does for a part: it reads the columns that rules name from Parquet, and writes the
 table of decisions. `share` is what the driver does before, in memory, when there is a rule by share
 such as "the best tenth": it counts the values of what the other rules keep. CPU seconds of the
-process, all threads, median of the repeats.
+process, all threads, median of the repeats. `--encodings` compares ways to store the counts that
+the largest recipe reads.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import statistics
 import tempfile
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from benchmarks.minhash import cpu_seconds
 from filters import language, textstats
-from filters.rules import Rule, evaluate
+from filters.rules import Rule, evaluate, load_recipe
 from filters.shares import ShareBounds
 from pipelines import select
 from pipelines.annotate import signals_stage
@@ -32,6 +36,15 @@ from pipelines.stages import Task
 from storage import tables
 from storage.addresses import doc_ids
 
+ZSTD: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
+ENCODINGS: dict[str, dict[str, Any]] = {
+    "dictionary, zstd (as stored)": {**ZSTD},
+    "dictionary, lz4": {"compression": "lz4"},
+    "dictionary, not compressed": {"compression": "none"},
+    "differences, zstd": {**ZSTD, "encoding": "DELTA_BINARY_PACKED"},
+    "streams of bytes, zstd": {**ZSTD, "encoding": "BYTE_STREAM_SPLIT"},
+    "plain, zstd": {**ZSTD, "use_dictionary": False},
+}
 RECIPES = (["gopher-quality"], ["gopher-repetition"], ["gopher"])
 PART = "web/0000000-0000"
 BEST_TENTH = Rule(signal="language_score", top=0.1, reason="not_best")
@@ -41,11 +54,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="select: documents per second and core")
     parser.add_argument("--documents", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--encodings", action="store_true")
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     pa.set_cpu_count(1)
     signals = random_signals(options.documents)
     print(f"{options.documents:,} documents in one part\n")
+    if options.encodings:
+        print_encodings(signals.select(textstats.SCHEMA.names), options.repeats)
+        return
     print("| recipes | rules | dropped | evaluate, documents/s | stage | share |")
     print("|---|--:|--:|--:|--:|--:|")
     for recipe in RECIPES:
@@ -111,6 +128,30 @@ def row(folder: str, recipe: list[str], signals: pa.Table, repeats: int) -> str:
         rates.append(num_documents / statistics.median(cpu_seconds(step, repeats)))
     shown = " | ".join(f"{rate / 1e6:.1f} M" for rate in rates)
     return f"| {'+'.join(recipe)} | {len(rules)} | {dropped / num_documents:.2f} | {shown} |"
+
+
+def print_encodings(signals: pa.Table, repeats: int) -> None:
+    """What reading the columns of `gopher` costs, from memory and with checksums of pages."""
+    read = {column for rule in load_recipe("gopher").rules for column in rule.columns}
+    columns = [name for name in signals.column_names if name in read]
+    print(f"| {len(columns)} columns of int64 | bytes/document | read, ns/document |")
+    print("|---|--:|--:|")
+    for name, options in ENCODINGS.items():
+        encoding = options.pop("encoding", None)
+        if encoding:
+            options |= {"use_dictionary": False}
+            options |= {"column_encoding": dict.fromkeys(signals.column_names, encoding)}
+        file = io.BytesIO()
+        pq.write_table(signals, file, row_group_size=100_000, write_page_checksum=True, **options)
+
+        def read_columns(file: io.BytesIO = file) -> None:
+            file.seek(0)
+            with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+                parquet.read(columns, use_threads=False)
+
+        seconds = statistics.median(cpu_seconds(read_columns, repeats))
+        num_bytes = len(file.getvalue()) / signals.num_rows
+        print(f"| {name} | {num_bytes:.1f} | {seconds / signals.num_rows * 1e9:.0f} |")
 
 
 if __name__ == "__main__":
