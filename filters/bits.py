@@ -15,6 +15,7 @@ from filters.kernels import inlined
 
 assert sys.byteorder == "little", "kernels read eight bytes at a time in little-endian order"
 
+_ALL = ~np.uint64(0)
 ONES = np.uint64(0x0101010101010101)
 HIGH_BITS = ONES * np.uint64(0x80)
 LOW_BITS = ONES * np.uint64(0x7F)
@@ -91,9 +92,7 @@ def load_word(data, i, end):
     size = end - i
     if i + 8 <= data.size:
         word = _load_unaligned(data, np.int64(i))  # pyright: ignore[reportCallIssue]
-        if size >= 8:
-            return word
-        return word & ((np.uint64(1) << np.uint64(8 * size)) - np.uint64(1))
+        return word & (_ALL >> np.uint64(64 - 8 * min(size, 8)))
     word = np.uint64(0)
     for k in range(min(size, 8)):
         word |= np.uint64(data[i + k]) << np.uint64(8 * k)
@@ -111,8 +110,9 @@ def plain_bytes(word):
 @inlined
 def hash_bytes(data, start, end):
     """A 64-bit hash of data[start:end], start < end: one multiplication for eight bytes."""
-    value = np.uint64(end - start) * _SIZE_MULTIPLIER
-    for i in range(start, end, 8):
+    value = (np.uint64(end - start) * _SIZE_MULTIPLIER ^ load_word(data, start, end)) * _MULTIPLIER
+    value ^= value >> np.uint64(29)
+    for i in range(start + 8, end, 8):
         value = (value ^ load_word(data, i, end)) * _MULTIPLIER
         value ^= value >> np.uint64(29)
     return value

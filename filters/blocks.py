@@ -62,6 +62,20 @@ def _count_set(typing_context: Any, value: Any) -> Any:
     return types.uint64(types.uint64), generate
 
 
+@intrinsic  # pyright: ignore[reportArgumentType]
+def _count_leading(typing_context: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), generate
+
+
+@inlined
+def highest_bit(mask):
+    """The number of the highest set bit, -1 when none is."""
+    return np.int64(63) - np.int64(_count_leading(mask))  # pyright: ignore[reportCallIssue]
+
+
 @inlined
 def lowest_bit(mask):
     """The number of the lowest set bit, 64 when none is."""
@@ -72,6 +86,12 @@ def lowest_bit(mask):
 def num_bits(mask):
     """How many bits are set."""
     return np.int64(_count_set(mask))  # pyright: ignore[reportCallIssue]
+
+
+@inlined
+def low_bits(count):
+    """A mask of the `count` lowest bits, at most 63."""
+    return (np.uint64(1) << np.uint64(count)) - np.uint64(1)
 
 
 @inlined

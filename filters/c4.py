@@ -57,6 +57,7 @@ from filters.c4_lines import (
     new_spans,
 )
 from filters.chunk_table import fit_cache, new_chunk_table
+from filters.chunks import new_chunks
 from filters.columns import text_bytes
 from filters.kernels import sources_digest
 from filters.segment import new_chunk
@@ -162,7 +163,7 @@ def _compile(sources: str) -> Callable[..., npt.NDArray[np.int64]]:
         line_rules = LineRules(
             max_word_chars, min_words, require_terminal, count_cited_words, end_marks
         )
-        table, chunk, spans = new_chunk_table(), new_chunk(), new_spans()
+        table, chunk, chunks, spans = new_chunk_table(), new_chunk(), new_chunks(), new_spans()
         row_counts = np.empty(len(COLUMNS), np.int64)
         for row in range(offsets.size - 1):
             table, spans = clean_page(
@@ -173,6 +174,7 @@ def _compile(sources: str) -> Callable[..., npt.NDArray[np.int64]]:
                 line_rules,
                 fit_cache(table),
                 chunk,
+                chunks,
                 scratch,
                 uncited,
                 spans,

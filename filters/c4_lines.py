@@ -26,7 +26,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from filters.bits import hash_bytes
+from filters.bits import are_letters, hash_bytes
 from filters.blocks import (
     BLOCK,
     bits_before,
@@ -43,11 +43,18 @@ from filters.chunk_table import (
     has_room,
     learn_chunk,
 )
-from filters.chunks import block_at, chunk_in, next_chunk, read_block, skip_space, skip_word
+from filters.chunks import (
+    Place,
+    plain_word,
+    read_chunks,
+    skip_space,
+    skip_word,
+    spaces_and_leads,
+)
 from filters.kernels import inlined, leaf
 from filters.lines import SHORT_LINE_CHARS, has_slot, insert, new_hash_set, next_break, with_room
 from filters.segment import contraction
-from filters.unicode import DECIMAL, SPACE, TERMINAL
+from filters.unicode import DECIMAL, PUNCT, SPACE, TERMINAL
 from filters.utf8 import decode, flags_at, previous, strip
 
 REASONS = (
@@ -203,7 +210,9 @@ class Progress(NamedTuple):
 
 
 @numba.njit(nogil=True)
-def clean_page(data, origin, stop, row, line_rules, table, chunk, scratch, uncited, spans, out):
+def clean_page(
+    data, origin, stop, row, line_rules, table, chunk, chunks, scratch, uncited, spans, out
+):
     """Judge the lines of the page data[origin:stop] and set `out` to COLUMNS.
 
     A line with citations is copied to `scratch`, without them; `uncited` is a read-only array of
@@ -219,8 +228,8 @@ def clean_page(data, origin, stop, row, line_rules, table, chunk, scratch, uncit
             table = grown(table)
         seen, spans = with_room(seen), _with_room(spans, progress.needed_spans)
         progress = _clean_lines(
-            data, origin, stop, row, line_rules, table, chunk, scratch, uncited, seen, spans, out,
-            progress,
+            data, origin, stop, row, line_rules, table, chunk, chunks, scratch, uncited, seen,
+            spans, out, progress,
         )  # fmt: skip
     spans = _with_room(spans, 1)
     if progress.settled < stop:
@@ -230,14 +239,15 @@ def clean_page(data, origin, stop, row, line_rules, table, chunk, scratch, uncit
 
 @leaf
 def _clean_lines(
-    data, origin, stop, row, line_rules, table, chunk, scratch, uncited, seen, spans, out, progress
-):
+    data, origin, stop, row, line_rules, table, chunk, chunks, scratch, uncited, seen, spans, out,
+    progress,
+):  # fmt: skip
     """Judge lines as long as there is room; returns the progress."""
     line, settled, cited, word, word_stop, ended, needed = progress
     while True:
         if word < word_stop:
             left = uncited if cited else data
-            word, ended = _count_words(left, word, word_stop, ended, table, chunk, out)
+            word, ended = _count_words(left, word, word_stop, ended, table, chunk, chunks, out)
         if word < word_stop or line >= stop or not has_slot(seen):
             break
         end, after = next_break(data, line, stop)
@@ -401,9 +411,9 @@ def _has_long_word(data, i, stop, max_chars):
 @inlined
 def _has_words(data, i, stop, at_least):
     if i < stop:
-        block = read_block(data, i, stop)
-        starts = ~block.spaces & (block.spaces << np.uint64(1) | np.uint64(1))
-        before_leads = (block.leads & (~block.leads + np.uint64(1))) - np.uint64(1)
+        spaces, leads = spaces_and_leads(data, i, stop)
+        starts = ~spaces & (spaces << np.uint64(1) | np.uint64(1))
+        before_leads = (leads & (~leads + np.uint64(1))) - np.uint64(1)
         if num_bits(starts & before_leads) >= at_least:
             return True
     return _are_words(data, i, stop, at_least)
@@ -482,33 +492,56 @@ def _reason_at(left, start, i, stop):
 
 
 @inlined
-def _count_words(left, i, stop, ended, table, chunk, out):
+def _count_words(left, i, stop, ended, table, chunk, chunks, out):
     """Count the words and sentences of a line from byte i on, as long as the table has room.
 
-    Returns the first one that is left, and whether a sentence ended before it. Words of plain
-    letters are counted without being looked up.
+    Returns the first one that is left, and whether a sentence ended before it.
+    """
+    place = Place(i, i)
+    while place.at < stop:
+        found, _, place = read_chunks(left, place, stop, chunks)
+        counted, ended = _count_chunks(left, chunks, found, ended, table, chunk, out)
+        if counted < found:
+            return chunks.starts[counted], ended
+    return stop, ended
+
+
+@inlined
+def _count_chunks(left, chunks, num_chunks, ended, table, chunk, out):
+    """Count chunks; returns how many there was room for, and whether a sentence ended then.
+
+    One ASCII character, a word of ASCII letters or one that starts with a three-byte letter is not
+    looked up. Other words are: decoding all of their letters takes longer.
     """
     words = sentences = np.int64(0)
-    block = read_block(left, i, stop)
-    while i < stop:
-        block = block_at(block, left, i, stop)
-        end, is_letters = chunk_in(block, left, i, stop)
-        value = hash_bytes(left, i, end)
-        if is_letters and not contraction(value):
+    k = np.uint64(0)
+    while k < np.uint64(num_chunks):
+        start, stop = chunks.starts[k], chunks.ends[k]
+        byte = left[np.uint64(start)]
+        if stop - start == 1 and byte < 0x80:
+            flags = flags_at(np.int64(byte))
+            no_mark = np.int64((flags & PUNCT) == 0)
             words += 1
-            sentences += ended
-            ended = np.int64(0)
+            sentences += ended & no_mark
+            ended = (ended & ~no_mark) | np.int64((flags & TERMINAL) != 0)
         else:
-            number = find_chunk(table, value, left, i, end)
-            if number < 0:
-                if not has_room(table):
-                    break
-                number = learn_chunk(table, value, left, i, end, chunk)
-            record = table.chunks[number]
-            words += np.int64(record.counts[NUM_WORDS])
-            sentences += np.int64(record.sentence_starts[ended])
-            ended = np.int64(record.sentence_ended[ended])
-        i = next_chunk(block, left, end, stop)
+            value = hash_bytes(left, start, stop)
+            is_plain = byte >= 0xE0 and plain_word(left, start, stop, value) > 0
+            if is_plain or (are_letters(left, start, stop) and not contraction(value)):
+                words += 1
+                sentences += ended
+                ended = np.int64(0)
+            else:
+                number = find_chunk(table, value, left, start, stop)
+                if number < 0:
+                    if not has_room(table):
+                        break
+                    number = learn_chunk(table, value, left, start, stop, chunk)
+                record = table.chunks[number]
+                words += np.int64(record.counts[NUM_WORDS])
+                sentences += np.int64(record.sentence_starts[ended])
+                ended = np.int64(record.sentence_ended[ended])
+        k += np.uint64(1)
     out[NUM_KEPT_WORDS] += words
     out[NUM_SENTENCES] += sentences
-    return i, ended
+    return np.int64(k), ended

@@ -44,6 +44,7 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from filters import (
@@ -59,38 +60,31 @@ from filters import (
     utf8,
     vocabulary,
 )
-from filters.bits import hash_bytes
+from filters.blocks import BLOCK
 from filters.chunk_table import (
-    ENDS_SENTENCE,
-    HAS_SENTENCES,
-    KEEPS_SENTENCE,
     NUM_COUNTED,
     NUM_WORDS,
-    STARTS_SENTENCE,
     STOP_WORDS,
-    find_chunk,
+    ChunkTable,
     fit_cache,
     grown,
     has_room,
-    learn_chunk,
     new_chunk_table,
 )
-from filters.chunks import block_at, chunk_in, next_chunk, read_block, skip_space
+from filters.chunks import WINDOW, Chunks, Place, new_chunks, read_chunks
 from filters.columns import text_bytes
 from filters.kernels import leaf, sources_digest
 from filters.lines import LINE_COLUMNS, count_lines
 from filters.ngrams import DUPLICATE_NGRAMS, TOP_NGRAMS, new_ngram_work, repeated_ngrams
-from filters.segment import MAX_CHUNK_BYTES, contraction, new_chunk
+from filters.segment import new_chunk
 from filters.vocabulary import (
-    add_chunk,
-    add_letters,
-    add_up,
-    become_letters,
+    Vocabulary,
     clear,
-    find_entry,
-    has_room_for,
+    describe_chunks,
+    list_words,
     new_vocabulary,
     num_entries,
+    number_chunks,
     with_room_for,
 )
 
@@ -138,108 +132,69 @@ def _store(line_counts, word_counts, ngram_counts, counts, document):
             column += 1
 
 
-class Progress(NamedTuple):
-    """How far the words of a document are read.
+class Work(NamedTuple):
+    """Work memory for one document after the other; it grows.
 
-    at: the next chunk's first byte; last_end: the last one's end; num_words: so far;
-    sentence_ended: whether the last word ended a sentence; next_words: of the next chunk, if known.
+    numbers int32: the chunks of the document, by their numbers in the vocabulary; words int32.
     """
 
-    at: int | np.int64
-    last_end: int | np.int64
-    num_words: int | np.int64
-    sentence_ended: int | np.int64
-    next_words: int | np.int64
+    table: ChunkTable
+    chunk: npt.NDArray[Any]
+    chunks: Chunks
+    vocabulary: Vocabulary
+    numbers: npt.NDArray[np.int32]
+    words: npt.NDArray[np.int32]
 
 
 @numba.njit(nogil=True)
-def _count_words(data, start, stop, table, chunk, vocabulary, numbers, out):
-    """Set `out` to the WORD_COLUMNS and `numbers` to the words of data[start:stop], in order.
+def _new_work():
+    return Work(
+        new_chunk_table(),
+        new_chunk(),
+        new_chunks(),
+        new_vocabulary(),
+        np.empty(1 << 12, np.int32),
+        np.empty(1 << 12, np.int32),
+    )
 
-    Returns the table, the vocabulary and the numbers, grown if needed.
+
+@numba.njit(nogil=True)
+def _count_words(data, start, stop, work, out):
+    """Set `out` to the WORD_COLUMNS and `work.words` to the words of data[start:stop], in order.
+
+    Returns the work memory, grown if needed.
     """
+    table, chunk, chunks, vocabulary, numbers, words = work
+    table = fit_cache(table)
     for column in range(out.size):
         out[column] = 0
     clear(vocabulary)
-    zero, one = np.int64(0), np.int64(1)
-    progress = Progress(skip_space(data, start, stop), start - 1, zero, zero, one)
-    while progress.at < stop:
+    num_chunks = np.int64(0)
+    place = Place(np.int64(start), np.int64(start) - 1)
+    while place.at < stop:
+        at_most = min(WINDOW + BLOCK, stop - place.at)
+        vocabulary = with_room_for(vocabulary, at_most)
+        numbers = _with_room(numbers, num_chunks + at_most)
+        found, after_space, place = read_chunks(data, place, stop, chunks)
+        number_chunks(vocabulary, data, start, chunks, found, numbers, num_chunks)
+        num_chunks += found
+        out[NUM_SPACE_WORDS] += after_space
+    described, num_distinct = np.int64(1), num_entries(vocabulary)
+    stop_words, next_words = np.int64(0), np.int64(1)
+    while described < num_distinct:
         if not has_room(table):
             table = grown(table)
-        vocabulary = with_room_for(vocabulary, progress.next_words)
-        numbers = _with_room(numbers, progress.num_words + MAX_CHUNK_BYTES)
-        progress = _read_chunks(data, start, stop, table, chunk, vocabulary, numbers, progress, out)
-    out[NUM_SENTENCES] += progress.num_words > 0
-    stop_words = add_up(vocabulary, table, data, start, out)
+        vocabulary = with_room_for(vocabulary, next_words)
+        described, next_words, occurred = describe_chunks(
+            vocabulary, table, chunk, data, start, described, num_distinct, out
+        )
+        stop_words |= occurred
     for k in range(len(STOP_WORDS)):
         out[NUM_DISTINCT_STOP_WORDS] += stop_words >> k & 1
-    return table, vocabulary, numbers
-
-
-@leaf
-def _read_chunks(data, start, stop, table, chunk, vocabulary, numbers, progress, out):
-    """Read chunks as long as there is room; returns the progress."""
-    i, last_end, num_words, ended, needed = progress
-    entries, parts = vocabulary.entries, vocabulary.parts
-    space_words = sentences = np.int64(0)
-    block = read_block(data, i, stop)
-    while i < stop and num_words + MAX_CHUNK_BYTES <= numbers.size:
-        block = block_at(block, data, i, stop)
-        end, is_letters = chunk_in(block, data, i, stop)
-        value = hash_bytes(data, i, end)
-        index = find_entry(vocabulary, value, data, start, i, end)
-        if index < 0 or entries[index].num_parts == 0:
-            if is_letters and not contraction(value):
-                if not has_room_for(vocabulary, 1):
-                    break
-                if index < 0:
-                    index = add_letters(vocabulary, -1 - index, value, start, i, end)
-                else:
-                    become_letters(vocabulary, index)
-            else:
-                index, needed = _enter_chunk(
-                    index, value, data, start, i, end, table, chunk, vocabulary
-                )
-                if index < 0:
-                    break
-        entry = entries[index]
-        entry.count += np.uint32(1)
-        for k in range(entry.num_parts):
-            numbers[np.uint64(num_words) + k] = parts[np.uint64(entry.first_part) + k]
-        num_words += np.int64(entry.num_parts)
-        if entry.sentence == HAS_SENTENCES:
-            record = table.chunks[np.int64(entry.chunk) - 1]
-            sentences += np.int64(record.sentence_starts[ended])
-            ended = np.int64(record.sentence_ended[ended])
-        else:
-            sentences += ended & np.int64(entry.sentence == STARTS_SENTENCE)
-            ended = np.int64(entry.sentence == ENDS_SENTENCE) | (
-                ended & np.int64(entry.sentence == KEEPS_SENTENCE)
-            )
-        space_words += i != last_end
-        last_end = end
-        i = next_chunk(block, data, end, stop)
-    out[NUM_SPACE_WORDS] += space_words
-    out[NUM_SENTENCES] += sentences
-    return Progress(i, last_end, num_words, ended, needed)
-
-
-@leaf
-def _enter_chunk(index, value, data, origin, start, stop, table, chunk, vocabulary):
-    """Enter a chunk that occurs for the first time; `index` is what `find_entry` returned.
-
-    Returns its entry, or -1 for want of room, and how many words it has.
-    """
-    number = find_chunk(table, value, data, start, stop)
-    if number < 0:
-        if not has_room(table):
-            return np.int64(-1), np.int64(1)
-        number = learn_chunk(table, value, data, start, stop, chunk)
-    num_words = np.int64(table.chunks[number].counts[NUM_WORDS])
-    if not has_room_for(vocabulary, num_words):
-        return np.int64(-1), num_words
-    index = add_chunk(vocabulary, index, value, data, origin, start, stop, table, number)
-    return index, num_words
+    words = _with_room(words, out[NUM_WORDS] + 1)
+    starts = list_words(vocabulary, table, numbers, num_chunks, words)
+    out[NUM_SENTENCES] = starts + (num_chunks > 0)
+    return Work(table, chunk, chunks, vocabulary, numbers, words)
 
 
 @numba.njit(nogil=True)
@@ -261,18 +216,17 @@ def _compile(sources: str) -> Callable[..., None]:
         line_counts = np.empty(len(LINE_COLUMNS), np.int64)
         word_counts = np.empty(len(WORD_COLUMNS), np.int64)
         ngram_counts = np.empty(len(NGRAM_COLUMNS), np.int64)
-        table, chunk, vocabulary = new_chunk_table(), new_chunk(), new_vocabulary()
-        numbers, work = np.empty(1 << 12, np.int32), new_ngram_work(1 << 12)
+        work, ngram_work = _new_work(), new_ngram_work(1 << 12)
         for document in range(offsets.size - 1):
             start, stop = offsets[document], offsets[document + 1]
             count_lines(data, start, stop, line_counts)
-            table, vocabulary, numbers = _count_words(
-                data, start, stop, fit_cache(table), chunk, vocabulary, numbers, word_counts
+            work = _count_words(data, start, stop, work, word_counts)
+            num_words = word_counts[NUM_WORDS]
+            if num_words > ngram_work.places.size:
+                ngram_work = new_ngram_work(2 * num_words)
+            repeated_ngrams(
+                work.words, num_words, work.vocabulary.entries, ngram_work, ngram_counts
             )
-            num_words, distinct = word_counts[NUM_WORDS], num_entries(vocabulary)
-            if max(num_words, distinct) > work.places.size:
-                work = new_ngram_work(2 * max(num_words, distinct))
-            repeated_ngrams(numbers, num_words, distinct, vocabulary.entries, work, ngram_counts)
             _store(line_counts, word_counts, ngram_counts, counts, document)
 
     return count_documents

@@ -10,6 +10,7 @@ from filters.unicode import ALPHA, DECIMAL, NUM_CODE_POINTS, SPACE, load, other_
 _BLOCKS, _CLASSES, _FLAGS = load()
 _OTHER_NUMBERS = other_numbers()
 REPLACEMENT = 0xFFFD
+_RETURN = 0x0D
 
 
 @inlined
@@ -59,6 +60,17 @@ def decode(data, i, stop):
     return code_point, i + 1 + extra
 
 
+@inlined
+def decode_three(data, i, stop):
+    """`decode`, with a short way for characters of three bytes: most of those without case."""
+    at = np.uint64(i)
+    if data[at] & 0xF0 != 0xE0 or i + 2 >= stop:
+        return decode(data, i, stop)
+    second = np.int64(data[at + np.uint64(1)]) & 0x3F
+    third = np.int64(data[at + np.uint64(2)]) & 0x3F
+    return (np.int64(data[at]) & 0x0F) << 12 | second << 6 | third, i + 3
+
+
 @leaf
 def previous(data, i, start):
     """The first byte of the character that ends before byte i, for i > start."""
@@ -70,7 +82,9 @@ def previous(data, i, start):
 
 @inlined
 def strip(data, start, stop):
-    """The byte range of str.strip() of data[start:stop]; (stop, stop) when nothing is left."""
+    """The byte range of str.strip() of data[start:stop]; an empty one when nothing is left."""
+    if start < stop and data[stop - 1] == _RETURN:  # most white space at the ends of lines
+        stop -= 1
     if start < stop and _is_visible(data[start]) and _is_visible(data[stop - 1]):
         return start, stop
     return _strip(data, start, stop)

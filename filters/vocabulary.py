@@ -2,9 +2,13 @@
 
 Repeated n-grams are found from the numbers of words, and what a chunk adds to the counts is added
 up once, times how often it occurs. The table is made anew for each document and so stays in the
-processor's first cache for all but long ones; with one table for a batch, the time went into
-waiting for memory. Chunks of ASCII letters are words as they are; of others, chunk_table.py knows
-the words.
+processor's first caches for all but long ones; with one table for a batch, the time went into
+waiting for memory.
+
+A document is numbered in three steps, each a small loop: `number_chunks` as they are read (half of
+the chunks of a page are new, which no branch can foresee, so new and known ones take the same
+way), `describe_chunks` for each distinct one (a chunk of letters is a word as it is, of others
+chunk_table.py knows the words), `list_words` in the order of the text.
 
 Equality is exact: by hash and number of bytes up to eight bytes, where the hash is one to one, and
 by the bytes of the text itself for more.
@@ -20,6 +24,9 @@ import numpy.typing as npt
 
 from filters.bits import hash_bytes, load_word
 from filters.chunk_table import (
+    ENDS_SENTENCE,
+    HAS_SENTENCES,
+    KEEPS_SENTENCE,
     NONSYMBOL_WORD_CHARS,
     NUM_ALPHA_WORDS,
     NUM_COUNTED,
@@ -27,8 +34,12 @@ from filters.chunk_table import (
     NUM_STOP_WORDS,
     NUM_WORDS,
     STARTS_SENTENCE,
+    find_chunk,
+    has_room,
+    learn_chunk,
     stop_word_bit,
 )
+from filters.chunks import plain_word
 from filters.kernels import inlined, leaf
 
 ENTRY = np.dtype(
@@ -36,24 +47,25 @@ ENTRY = np.dtype(
         ("hash", np.uint64),
         ("start", np.uint32),  # of its first bytes in the text
         ("count", np.uint32),  # occurrences as a chunk
-        ("chunk", np.uint32),  # 1 + its number in the chunk table; 0: a word of ASCII letters
-        ("first_part", np.uint32),  # as a chunk, its words are the entries
-        ("num_parts", np.uint16),  # parts[first_part : first_part + num_parts]
+        ("chunk", np.uint32),  # its number in the chunk table, if it has been looked up there
+        ("word", np.uint32),  # as a chunk, its one word is this entry, or
+        ("num_parts", np.uint16),  # its words are parts[word : word + num_parts]
         ("num_bytes", np.uint16),
-        ("num_chars", np.uint16),
+        ("num_chars", np.uint16),  # of words
         ("sentence", np.uint8),  # as in chunk_table.py
     ],
     align=True,
 )
 _ENTRIES, _PARTS, _SHIFT = range(3)
 _MIN_SLOTS = 256
+_ONE = np.uint64(1)
 
 
 class Vocabulary(NamedTuple):
-    """Work memory for one document after the other.
+    """Work memory for one document after the other. Entry 0 stands for none.
 
-    used int64[3]: entries and parts in use, and 64 - log2 of how many slots are. slots uint32:
-    entry + 1, or 0, from the place that the upper bits of a hash give.
+    used int64[3]: entries and parts in use, and 64 - log2 of how many slots are. slots uint32: an
+    entry or 0, from the place that the upper bits of a hash give.
     """
 
     used: npt.NDArray[np.int64]
@@ -65,7 +77,7 @@ class Vocabulary(NamedTuple):
 @numba.njit(nogil=True)
 def new_vocabulary():
     """Room for a short document; it grows."""
-    used = np.array([0, 0, 64 - 8], np.int64)
+    used = np.array([1, 0, 64 - 8], np.int64)
     return Vocabulary(
         used,
         np.zeros(_MIN_SLOTS, np.uint32),
@@ -78,16 +90,22 @@ def new_vocabulary():
 def clear(vocabulary):
     """Forget the last document."""
     used = vocabulary.used
-    used[_ENTRIES] = 0
+    used[_ENTRIES] = 1
     used[_PARTS] = 0
     used[_SHIFT] = 64 - 8
     for slot in range(_MIN_SLOTS):
         vocabulary.slots[slot] = 0
 
 
+@leaf
+def num_entries(vocabulary):
+    """How many numbers are given: all are below."""
+    return vocabulary.used[_ENTRIES]
+
+
 @inlined
-def has_room_for(vocabulary, num_words):
-    """Whether one chunk of so many words fits in: half of the slots stay free."""
+def _has_room_for(vocabulary, num_words):
+    """Whether so many new words fit in: half of the slots stay free."""
     used, num_slots = vocabulary.used, np.int64(1) << (64 - vocabulary.used[_SHIFT])
     needed = used[_ENTRIES] + num_words + 1
     return (
@@ -99,7 +117,7 @@ def has_room_for(vocabulary, num_words):
 
 @numba.njit(nogil=True)
 def with_room_for(vocabulary, num_words):
-    """The vocabulary with room for one more chunk of so many words, and more."""
+    """The vocabulary with room for so many new chunks, or one new chunk of so many words."""
     used, slots, entries, parts = vocabulary
     needed = used[_ENTRIES] + num_words + 1
     if needed > entries.size:
@@ -114,14 +132,14 @@ def with_room_for(vocabulary, num_words):
         parts = longer
     num_slots = np.int64(1) << (64 - used[_SHIFT])
     if 2 * needed > num_slots:
-        while 4 * needed > num_slots:
+        while 2 * needed > num_slots:
             num_slots *= 2
             used[_SHIFT] -= 1
         if num_slots > slots.size:
             slots = np.zeros(num_slots, np.uint32)
         for slot in range(num_slots):
             slots[slot] = 0
-        for k in range(used[_ENTRIES]):
+        for k in range(1, used[_ENTRIES]):
             _insert(slots, used[_SHIFT], entries[k].hash, k)
     return Vocabulary(used, slots, entries, parts)
 
@@ -132,150 +150,173 @@ def _insert(slots, shift, value, index):
     slot = np.int64(value >> np.uint64(shift))
     while slots[slot]:
         slot = (slot + 1) & mask
-    slots[slot] = index + 1
+    slots[slot] = index
 
 
 @inlined
-def find_entry(vocabulary, value, data, origin, start, stop):
-    """The entry with the bytes data[start:stop] and their hash; -1 - slot when it is new.
+def _number(vocabulary, used, value, data, origin, start, stop):
+    """The entry of data[start:stop], whose hash is `value`; entry `used` if it is new.
 
     `origin` is where the document starts.
     """
-    shift = vocabulary.used[_SHIFT]
     slots, entries = vocabulary.slots, vocabulary.entries
-    mask = (np.uint64(1) << np.uint64(64 - shift)) - np.uint64(1)
-    slot = value >> np.uint64(shift)
-    while slots[slot]:
-        index = np.uint64(slots[slot]) - np.uint64(1)
-        if entries[index].hash == value and _has_bytes(entries[index], data, origin, start, stop):
-            return np.int64(index)
-        slot = (slot + np.uint64(1)) & mask
-    return -1 - np.int64(slot)
+    shift, size = np.uint64(vocabulary.used[_SHIFT]), stop - start
+    mask = (_ONE << (np.uint64(64) - shift)) - _ONE
+    slot = value >> shift
+    while True:
+        index = np.uint64(slots[slot])
+        entry = entries[index]  # `&`, not `and`: one branch, which seldom goes on
+        other = (index != 0) & ((entry.hash != value) | (entry.num_bytes != size))
+        if not other and (size <= 8 or index == 0 or _has_bytes(entry, data, origin, start, size)):
+            break
+        slot = (slot + _ONE) & mask
+    fresh = entries[used]  # filled in any case: a branch would be wrong every third time
+    fresh.hash = value
+    fresh.start = start - origin
+    fresh.count = 0
+    fresh.num_bytes = size
+    index = index if index else used
+    slots[slot] = index
+    return index
 
 
 @inlined
-def _has_bytes(entry, data, origin, start, stop):
-    size = stop - start
-    if entry.num_bytes != size:
-        return False
-    first = origin + np.int64(entry.start)
-    k = np.int64(0) if size > 8 else size
-    while k < size and load_word(data, first + k, first + size) == load_word(data, start + k, stop):
+def _has_bytes(entry, data, origin, start, size):
+    """Whether an entry of `size` bytes has those from `start` on."""
+    first, k = origin + np.int64(entry.start), np.int64(0)
+    while k < size and (
+        load_word(data, first + k, first + size) == load_word(data, start + k, start + size)
+    ):
         k += 8
     return k >= size
 
 
-@inlined
-def _add_entry(vocabulary, slot, value, start, num_bytes, num_chars):
-    index = vocabulary.used[_ENTRIES]
-    vocabulary.used[_ENTRIES] = index + 1
-    vocabulary.slots[slot] = index + 1
-    entry = vocabulary.entries[index]
-    entry.hash = value
-    entry.start = start
-    entry.count = 0
-    entry.chunk = 0
-    entry.num_parts = 0
-    entry.num_bytes = num_bytes
-    entry.num_chars = num_chars
-    return index
-
-
-@inlined
-def add_letters(vocabulary, slot, value, origin, start, stop):
-    """A new entry for a word of ASCII letters, which is its own chunk; returns its number."""
-    size = stop - start
-    index = _add_entry(vocabulary, slot, value, start - origin, size, size)
-    become_letters(vocabulary, index)
-    return index
-
-
-@inlined
-def become_letters(vocabulary, index):
-    """An entry that was a word of ASCII letters only inside of chunks is now one of its own."""
-    entry = vocabulary.entries[index]
-    entry.first_part = vocabulary.used[_PARTS]
-    entry.num_parts = 1
-    entry.sentence = STARTS_SENTENCE
-    vocabulary.parts[vocabulary.used[_PARTS]] = index
-    vocabulary.used[_PARTS] += 1
+@leaf
+def number_chunks(vocabulary, data, origin, chunks, num_chunks, numbers, first):
+    """Set numbers[first : first + num_chunks] to the entries of chunks, for which there is room."""
+    entries = vocabulary.entries
+    used = np.uint64(vocabulary.used[_ENTRIES])
+    to = np.uint64(first)
+    for k in range(np.uint64(num_chunks)):
+        start, stop = chunks.starts[k], chunks.ends[k]
+        value = hash_bytes(data, start, stop)
+        index = _number(vocabulary, used, value, data, origin, start, stop)
+        entries[index].count += np.uint32(1)
+        numbers[to + k] = index
+        used += np.uint64(index == used)
+    vocabulary.used[_ENTRIES] = used
 
 
 @leaf
-def add_chunk(vocabulary, index, value, data, origin, start, stop, table, number):
-    """Chunk `number` of the table, data[start:stop], occurs for the first time as a chunk.
+def describe_chunks(vocabulary, table, chunk, data, origin, index, stop, out):
+    """What the chunks index..stop of the vocabulary are, as long as there is room.
 
-    `index` is what `find_entry` returned. The vocabulary has room for it; returns its entry.
+    Adds what all their occurrences add to the counts of chunk_table.py to `out` int64. Returns the
+    next one, how many words it has, if known, and which stop words occurred, bit k for word k.
     """
-    record = table.chunks[number]
-    num_words = np.int64(record.counts[NUM_WORDS])
-    if index < 0:
-        last_word = table.words[record.first_word]
-        index = _add_entry(vocabulary, -1 - index, value, start - origin, stop - start, 0)
-        vocabulary.entries[index].num_chars = last_word.num_chars  # if that is all of it
-    first_part = vocabulary.used[_PARTS]
-    begin = start
-    for k in range(num_words):
-        word = table.words[np.int64(record.first_word) + k]
-        end = start + np.int64(word.end)
-        vocabulary.parts[first_part + k] = _word_entry(
-            vocabulary, data, origin, begin, end, np.int64(word.num_chars)
-        )
-        begin = end
-    vocabulary.used[_PARTS] += num_words
-    entry = vocabulary.entries[index]
-    entry.chunk = number + 1
-    entry.first_part = first_part
-    entry.num_parts = num_words
-    entry.sentence = record.sentence
-    return index
-
-
-@leaf
-def _word_entry(vocabulary, data, origin, start, stop, num_chars):
-    value = hash_bytes(data, start, stop)
-    index = find_entry(vocabulary, value, data, origin, start, stop)
-    if index < 0:
-        index = _add_entry(vocabulary, -1 - index, value, start - origin, stop - start, num_chars)
-    vocabulary.entries[index].num_chars = num_chars
-    return index
-
-
-@leaf
-def num_entries(vocabulary):
-    """How many numbers are given: all are below."""
-    return vocabulary.used[_ENTRIES]
-
-
-@leaf
-def add_up(vocabulary, table, data, origin, out):
-    """Add to out int64 what all chunks of the document add to the counts of chunk_table.py.
-
-    Returns which stop words occur, bit k for word k.
-    """
-    stop_words = np.int64(0)
-    letters = letters_chars = letters_stop = np.int64(0)
-    for index in range(vocabulary.used[_ENTRIES]):
-        entry = vocabulary.entries[index]
-        count = np.int64(entry.count)
-        if count == 0:
-            continue
-        if entry.chunk:
-            record = table.chunks[np.int64(entry.chunk) - 1]
+    entries = vocabulary.entries
+    plain = plain_chars = num_stop = stop_words = np.int64(0)
+    num_words = np.int64(1)
+    while index < stop:
+        entry = entries[index]
+        count, start = np.int64(entry.count), origin + np.int64(entry.start)
+        num_bytes = np.int64(entry.num_bytes)
+        num_chars = plain_word(data, start, start + num_bytes, entry.hash)
+        if num_chars:
+            entry.word = index
+            entry.num_parts = 1
+            entry.num_chars = num_chars
+            entry.sentence = STARTS_SENTENCE
+            plain += count
+            plain_chars += count * num_chars
+            if num_bytes <= 4:
+                bit = stop_word_bit(load_word(data, start, start + num_bytes), num_bytes)
+                stop_words |= bit
+                num_stop += count * (bit != 0)
+        else:
+            number = _look_up(table, entry, data, start, chunk)
+            if number < 0:
+                break
+            record = table.chunks[number]
+            num_words = np.int64(record.counts[NUM_WORDS])
+            if not _has_room_for(vocabulary, num_words):
+                break
+            _enter_words(vocabulary, index, data, origin, table, number)
             for k in range(NUM_COUNTED):
                 out[k] += count * record.counts[k]
             stop_words |= np.int64(record.stop_words)
-            continue
-        letters += count
-        letters_chars += count * entry.num_chars
-        if entry.num_bytes <= 4:
-            start = origin + np.int64(entry.start)
-            bit = stop_word_bit(load_word(data, start, start + entry.num_bytes), entry.num_bytes)
-            stop_words |= bit
-            letters_stop += count * (bit != 0)
-    out[NUM_WORDS] += letters
-    out[NUM_NONSYMBOL_WORDS] += letters
-    out[NUM_ALPHA_WORDS] += letters
-    out[NONSYMBOL_WORD_CHARS] += letters_chars
-    out[NUM_STOP_WORDS] += letters_stop
-    return stop_words
+        index += 1
+    out[NUM_WORDS] += plain
+    out[NUM_NONSYMBOL_WORDS] += plain
+    out[NUM_ALPHA_WORDS] += plain
+    out[NONSYMBOL_WORD_CHARS] += plain_chars
+    out[NUM_STOP_WORDS] += num_stop
+    return index, num_words, stop_words
+
+
+@inlined
+def _look_up(table, entry, data, start, chunk):
+    """The number of a chunk in the table, which learns it; -1 if there is no room."""
+    stop = start + np.int64(entry.num_bytes)
+    number = find_chunk(table, entry.hash, data, start, stop)
+    if number < 0 and has_room(table):
+        number = learn_chunk(table, entry.hash, data, start, stop, chunk)
+    return number
+
+
+@leaf
+def _enter_words(vocabulary, index, data, origin, table, number):
+    """Chunk `number` of the table is entry `index`: number its words, for which there is room."""
+    record, entry = table.chunks[number], vocabulary.entries[index]
+    num_words, first = np.int64(record.counts[NUM_WORDS]), np.int64(record.first_word)
+    entry.chunk = number
+    entry.num_parts = num_words
+    entry.sentence = record.sentence
+    if num_words == 1:
+        entry.word = index
+        entry.num_chars = table.words[first].num_chars
+        return
+    first_part = vocabulary.used[_PARTS]
+    entry.word = first_part
+    chunk_start = start = origin + np.int64(entry.start)
+    for k in range(num_words):
+        word = table.words[first + k]
+        stop = chunk_start + np.int64(word.end)
+        used = vocabulary.used[_ENTRIES]
+        value = hash_bytes(data, start, stop)
+        part = _number(vocabulary, np.uint64(used), value, data, origin, start, stop)
+        vocabulary.used[_ENTRIES] += np.int64(part) == used
+        vocabulary.entries[part].num_chars = word.num_chars
+        vocabulary.parts[first_part + k] = part
+        start = stop
+    vocabulary.used[_PARTS] += num_words
+
+
+@leaf
+def list_words(vocabulary, table, numbers, num_chunks, words):
+    """Set `words` to those of chunks numbers[:num_chunks]; returns how many sentences they start.
+
+    A sentence starts at a word that comes after a terminal mark.
+    """
+    entries, parts = vocabulary.entries, vocabulary.parts
+    sentences = ended = np.int64(0)
+    size = np.uint64(0)
+    for k in range(np.uint64(num_chunks)):
+        entry = entries[np.uint64(numbers[k])]
+        if entry.num_parts == 1:
+            words[size] = entry.word
+            size += _ONE
+        else:
+            for part in range(np.uint64(entry.word), np.uint64(entry.word + entry.num_parts)):
+                words[size] = parts[part]
+                size += _ONE
+        if entry.sentence == HAS_SENTENCES:
+            record = table.chunks[np.uint64(entry.chunk)]
+            sentences += np.int64(record.sentence_starts[ended])
+            ended = np.int64(record.sentence_ended[ended])
+        else:
+            sentences += ended & np.int64(entry.sentence == STARTS_SENTENCE)
+            ended = np.int64(entry.sentence == ENDS_SENTENCE) | (
+                ended & np.int64(entry.sentence == KEEPS_SENTENCE)
+            )
+    return sentences
