@@ -33,8 +33,8 @@ fineweb.py name them). No count depends on other documents of the batch. Columns
     top_2gram_chars .. top_4gram_chars              the most frequent n-gram's characters * count
     duplicate_5gram_chars .. duplicate_10gram_chars characters in repeated n-grams
 
-Work memory is reused within a batch. A document of n words takes about 24 n bytes, whatever is in
-it; time is linear in its bytes.
+Work memory is reused within a batch. A document of n words takes at most 80 n bytes, whatever
+is in it; time is linear in its bytes.
 """
 
 from __future__ import annotations
