@@ -249,6 +249,25 @@ def shuffled_write_pairs(place: Workplace, part: str, values: Iterable[bytes]) -
     return WRITE_PAIRS(place, part, shuffled)
 
 
+@pytest.mark.parametrize("scope", ["global", "source"])
+def test_resolution_in_rounds_decides_the_same_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scope: str
+) -> None:
+    parts = in_parts(near_pages(12, 5), 3, seed=1)
+    configs = [
+        corpus_config(tmp_path / str(limit), ["web"], scope=scope, max_resolve_edges=limit)
+        for limit in (1000, 0)
+    ]
+    for config in configs:
+        write_corpus(config, parts)
+    dedup.run(configs[0])
+    memory = configs[1].dedup.memory_bytes
+    monkeypatch.setattr("pipelines.duplicates.edges.BYTES_PER_EDGE", memory // 20)
+    monkeypatch.setattr("pipelines.duplicates.fuzzy.resolve", None)
+    dedup.run(configs[1])
+    assert fingerprint(configs[0]) == fingerprint(configs[1])
+
+
 class KilledError(Exception):
     pass
 
