@@ -52,7 +52,7 @@ class SentenceModel:
             self._tokenizer = AutoTokenizer.from_pretrained(folder, **options)
             model = AutoModel.from_pretrained(folder, use_safetensors=True, **options)
         except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = " ".join(str(error).split())[:MAX_REASON_CHARS]
             raise ConfigError(
                 f"dedup.semantic.model: {folder} cannot be loaded: {reason}"
             ) from error
