@@ -118,6 +118,7 @@ class TableWriter:
             use_dictionary=_repeating_columns(self._schema),  # pyright: ignore
             column_encoding=dict.fromkeys(_id_columns(self._schema), "DELTA_BINARY_PACKED"),
             write_page_checksum=True,
+            write_statistics=False,  # nobody asks for them, and no checksum covers them
         )
         return self
 

@@ -14,12 +14,16 @@ from pathlib import Path
 import boto3
 import pytest
 import xxhash
+from hypothesis import settings
 
 from storage import objects, s3_client
 
 ROOT = Path(__file__).parent.parent
 LOCAL_S3 = ROOT / "infra" / "local-s3"
 S3_PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin", "curl")
+
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

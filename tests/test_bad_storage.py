@@ -164,7 +164,7 @@ def test_no_space_left_for_the_error_either(line, tmp_path, small_disk, workers)
 
 
 DAMAGE = {
-    "flipped": lambda data: data[:20] + bytes([data[20] ^ 64]) + data[21:],
+    "flipped": lambda data: data[:40] + bytes([data[40] ^ 64]) + data[41:],  # in the first page
     "cut": lambda data: data[: len(data) // 2],
     "empty": lambda data: b"",
 }

@@ -264,7 +264,7 @@ def test_workers_buckets_blocks_and_row_groups_do_not_matter(
         "pipelines.duplicates.clusters.read_vectors",
         "pipelines.duplicates.cluster_pairs.match_each_other",
         "pipelines.duplicates.cluster_pairs.view_name",
-        "pipelines.duplicates.semantic.resolve",
+        "pipelines.duplicates.fuzzy.resolve_layer",
         "pipelines.duplicates.decisions.write_decisions",
     ],
 )
@@ -282,7 +282,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(
 
     def dies_at_the_second_call(*args: Any, **kwargs: Any) -> Any:
         calls.append(args)
-        if len(calls) == 2 or name in ("train", "resolve"):
+        if len(calls) == 2 or name in ("train", "resolve_layer"):
             raise KilledError
         return function(*args, **kwargs)
 
