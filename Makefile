@@ -8,6 +8,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(VENV)/bin/pip install --quiet --upgrade pip -c constraints.txt
 	$(VENV)/bin/pip install --quiet -c constraints.txt "torch==2.13.0"
 	$(VENV)/bin/pip install --quiet -c constraints.txt --editable ".[test,lint]"
+	$(VENV)/bin/python -m filters.compile_kernels
 	touch $@
 
 .PHONY: install demo test boundscheck lint clean

@@ -17,7 +17,6 @@ TILTH = Path(sys.executable).parent / "tilth"
 
 def main() -> None:
     corpus, training = HERE / "corpus.yaml", HERE / "train.yaml"
-    print("The first run compiles kernels for this processor: about a minute, once.")
     step("Curating the example corpus", "run", corpus)
     step("Training a small model on it", "train", training)
     step("A sample of what it writes", "generate", RUNS / "model", "--prompt", PROMPT)
