@@ -1,9 +1,8 @@
 """Optimisers: AdamW as in GPT-3, and Muon for the hidden matrices.
 
 AdamW (arXiv:1711.05101) decays matrices of two or more dimensions except embeddings; norms are
-not decayed. Muon (Jordan et al. 2024) orthogonalises the momentum of each hidden matrix by five
-Newton-Schulz steps; embeddings, the head and norms stay with AdamW, undecayed. The step of a
-matrix is scaled by max(1, rows / columns) ** 0.5.
+not decayed. Muon (muon.py) is for the hidden matrices; embeddings, the head and norms stay with
+AdamW, undecayed.
 
 State is exchanged as named tensors (`<parameter>/<state>`), never as pickled dictionaries; what
 the configuration decides (rates, betas) is not stored, so that a resumed run follows its config.
@@ -14,9 +13,10 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from storage.settings import Settings
+from training.muon import Muon
 
 
 class OptimizerConfig(Settings):
