@@ -99,11 +99,12 @@ def _run_pass_on_beam(
     hot: HotHashes,
     name: str,
 ) -> None:
+    import apache_beam as beam
+
     order = sorted(parts, key=lambda part: (-part.num_docs, part.name))
     elements = [(index, json.dumps(part.to_payload())) for index, part in enumerate(order)]
     num_rows = sum(part.num_docs for part in parts) * len(one.bands) * one.num_keys
     num_bytes = num_rows * ROW.itemsize // one.num_slices
-    import apache_beam as beam
 
     def build(pipeline: beam.Pipeline) -> None:
         _ = (
