@@ -3,19 +3,26 @@ PYTHON ?= python3
 VENV := .venv
 PYTEST_FLAGS ?=
 
+# Modules are compiled to bytecode when they are first imported: most never are.
+PIP_INSTALL := PYTHONWARNINGS=ignore $(VENV)/bin/pip install --quiet --no-compile -c constraints.txt
+
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --upgrade pip -c constraints.txt
-	$(VENV)/bin/pip install --quiet -c constraints.txt "torch==2.13.0"
-	$(VENV)/bin/pip install --quiet -c constraints.txt --editable ".[test,lint]"
+	$(PIP_INSTALL) --upgrade pip
+	$(PIP_INSTALL) "torch==2.13.0"
+	$(PIP_INSTALL) --editable .
 	$(VENV)/bin/python -m filters.compile_kernels
+	touch $@
+
+$(VENV)/installed-tests: $(VENV)/installed
+	$(PIP_INSTALL) --editable ".[test,lint]"
 	touch $@
 
 .PHONY: install demo test boundscheck lint clean
 
-install: $(VENV)/installed  ## Make .venv from the constraints file
+install: $(VENV)/installed-tests  ## Make .venv from the constraints file
 
-demo: install  ## Curate the example corpus, train on it, say where to look
+demo: $(VENV)/installed  ## Curate the example corpus, train on it, say where to look
 	$(VENV)/bin/python examples/quickstart/demo.py
 
 test: install  ## The whole test suite
