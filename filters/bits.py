@@ -108,10 +108,16 @@ def plain_bytes(word):
 
 
 @inlined
+def hash_word(word, size):
+    """How `hash_bytes` starts, and all of it for `size` <= 8 bytes: a word, zero above them."""
+    value = (np.uint64(size) * _SIZE_MULTIPLIER ^ word) * _MULTIPLIER
+    return value ^ value >> np.uint64(29)
+
+
+@inlined
 def hash_bytes(data, start, end):
     """A 64-bit hash of data[start:end], start < end: one multiplication for eight bytes."""
-    value = (np.uint64(end - start) * _SIZE_MULTIPLIER ^ load_word(data, start, end)) * _MULTIPLIER
-    value ^= value >> np.uint64(29)
+    value = hash_word(load_word(data, start, end), end - start)
     for i in range(start + 8, end, 8):
         value = (value ^ load_word(data, i, end)) * _MULTIPLIER
         value ^= value >> np.uint64(29)
@@ -135,14 +141,17 @@ def bytes_equal_to(word, byte):
 
 
 @inlined
+def are_letters_of(word, size):
+    """Whether the lowest `size` bytes of a word, 1 to 8, are ASCII letters."""
+    lower = (word | CASE_BITS) & LOW_BITS
+    others = ~(lower + _FROM_A) | (lower + _ABOVE_Z) | word
+    return others & HIGH_BITS & (_ALL >> np.uint64(64 - 8 * size)) == 0
+
+
+@inlined
 def are_letters(data, start, stop):
     """Whether all bytes are ASCII letters."""
     for i in range(start, stop, 8):
-        word = load_word(data, i, stop)
-        lower = (word | CASE_BITS) & LOW_BITS
-        others = ~(lower + _FROM_A) | (lower + _ABOVE_Z) | word
-        if i + 8 > stop:
-            others &= (np.uint64(1) << np.uint64(8 * (stop - i))) - np.uint64(1)
-        if others & HIGH_BITS:
+        if not are_letters_of(load_word(data, i, stop), min(8, stop - i)):
             return False
     return True

@@ -26,7 +26,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from filters.bits import are_letters, hash_bytes
+from filters.bits import are_letters, are_letters_of, hash_bytes, hash_word, load_word
 from filters.blocks import (
     BLOCK,
     bits_before,
@@ -195,9 +195,11 @@ def _push(spans, row, start, end, newline, reason):
 class Progress(NamedTuple):
     """How far a page is judged.
 
-    line: the next line's first byte; settled: data[origin:settled] is kept or in a span; cited:
-    whether the last line that stays is in `scratch`; word, last: its bytes whose words are not
-    counted yet; sentence_ended: before them; needed_spans: of the next line, if known.
+    line: the next line's first byte; settled: data[origin:settled] is kept or in a span; word,
+    last: bytes of lines that stay, with only white space between them, whose words are not counted
+    yet; cited: whether they are one line in `scratch`; sentence_ended: before them; needed_spans:
+    of the next line, if known; bracket, telling: the first such byte of the page from the next line
+    on, or from an earlier one: most pages have few, and lines are shorter than two blocks.
     """
 
     line: int | np.int64
@@ -207,6 +209,8 @@ class Progress(NamedTuple):
     last: int | np.int64
     sentence_ended: int | np.int64
     needed_spans: int | np.int64
+    bracket: int | np.int64
+    telling: int | np.int64
 
 
 @numba.njit(nogil=True)
@@ -221,8 +225,8 @@ def clean_page(
     for column in range(out.size):
         out[column] = 0
     seen = new_hash_set(64)
-    zero = np.int64(0)
-    progress = Progress(origin, origin, False, zero, zero, zero, np.int64(2))
+    zero, none = np.int64(0), np.int64(-1)
+    progress = Progress(origin, origin, False, zero, zero, zero, np.int64(2), none, none)
     while progress.line < stop or progress.word < progress.last:
         if not has_room(table):
             table = grown(table)
@@ -243,29 +247,38 @@ def _clean_lines(
     progress,
 ):  # fmt: skip
     """Judge lines as long as there is room; returns the progress."""
-    line, settled, cited, word, word_stop, ended, needed = progress
+    line, settled, cited, word, word_stop, ended, needed, bracket, telling = progress
     while True:
-        if word < word_stop:
+        is_last = line >= stop or not has_slot(seen)
+        if word < word_stop and (cited or is_last):
             left = uncited if cited else data
             word, ended = _count_words(left, word, word_stop, ended, table, chunk, chunks, out)
-        if word < word_stop or line >= stop or not has_slot(seen):
+        if is_last or (cited and word < word_stop):
             break
         end, after = next_break(data, line, stop)
         first, last = strip(data, line, end)
-        cited = byte_from(data, first, last, _BRACKET) < last
+        if bracket < first:
+            bracket = byte_from(data, first, stop, _BRACKET)
+        if telling < first:
+            telling = _telling_byte(data, first, stop)
         left, left_start, left_stop = data, first, last
-        if cited:
+        if bracket < last:
             left, left_start = uncited, np.int64(0)
             left_stop = _copy_line(data, first, last, scratch)
         num_cut = last - first - (left_stop - left_start)
         needed = 2 + num_cut // 2
         if spans.used[0] + needed > spans.values.shape[0]:
             break
-        fate = _judge(data, first, last, left, left_start, left_stop, line_rules)
+        is_telling = telling < last or num_cut > 0
+        fate = _judge(data, first, last, left, left_start, left_stop, line_rules, is_telling)
         if fate == _KEPT and num_cut:
             first, last = _visible(data, first, last)
             left_start, left_stop = strip(left, left_start, left_stop)
             fate = np.int64(CITATION if first == last else _KEPT)
+        if fate == _KEPT and word < word_stop and (num_cut or settled != word_stop):
+            word, ended = _count_words(data, word, word_stop, ended, table, chunk, chunks, out)
+            if word < word_stop:
+                break
         out[NUM_LINES] += 1
         line = after
         if fate == _KEPT:
@@ -273,13 +286,16 @@ def _clean_lines(
             if num_cut:
                 _cut_citations(data, origin, first, last, row, spans, out)
             _count_line(left, left_start, left_stop, seen, out)
-            settled, word, word_stop, ended = last, left_start, left_stop, np.int64(0)
+            settled, cited = last, num_cut > 0
+            if word == word_stop:
+                word, ended = left_start if cited else first, np.int64(0)
+            word_stop = left_stop if cited else last
         else:
             _push(spans, row, settled - origin, end - origin, False, fate)
             settled = end
             if fate < CITATION:
                 out[fate] += 1
-    return Progress(line, settled, cited, word, word_stop, ended, needed)
+    return Progress(line, settled, cited, word, word_stop, ended, needed, bracket, telling)
 
 
 @inlined
@@ -382,8 +398,11 @@ def _cut_citations(data, origin, first, last, row, spans, out):
 
 
 @inlined
-def _judge(page, first, last, left, start, stop, line_rules):
-    """The first reason to cut the line page[first:last]; left[start:stop] has no citations."""
+def _judge(page, first, last, left, start, stop, line_rules, is_telling):
+    """The first reason to cut the line page[first:last]; left[start:stop] has no citations.
+
+    If it is not telling it has no byte that a phrase or a curly bracket needs.
+    """
     if _has_long_word(page, first, last, line_rules.max_word_chars):
         return LONG_WORD
     if line_rules.require_terminal and not _is_terminated(left, start, stop, line_rules.end_marks):
@@ -394,7 +413,7 @@ def _judge(page, first, last, left, start, stop, line_rules):
         enough = _has_words(left, start, stop, line_rules.min_words)
     if not enough:
         return FEW_WORDS
-    return _find_phrase(left, start, stop)
+    return _find_phrase(left, start, stop) if is_telling else _KEPT
 
 
 @leaf
@@ -456,6 +475,17 @@ def _find_phrase(left, start, stop):
     return _KEPT if reason == _NONE else reason
 
 
+@leaf
+def _telling_byte(page, i, stop):
+    """The first byte from i on that is telling, or `stop`."""
+    while i < stop:
+        found = _telling_bytes(page, i)
+        if found:
+            return min(stop, i + lowest_bit(found))
+        i += BLOCK - 1
+    return stop
+
+
 @inlined
 def _telling_bytes(left, i):
     """Which of left[i:i + 64] are `{`, or may stand at the anchor of a phrase."""
@@ -491,34 +521,45 @@ def _reason_at(left, start, i, stop):
     return reason
 
 
-@inlined
+@leaf
 def _count_words(left, i, stop, ended, table, chunk, chunks, out):
-    """Count the words and sentences of a line from byte i on, as long as the table has room.
+    """Count the words and sentences of lines from byte i on, as long as the table has room.
 
-    Returns the first one that is left, and whether a sentence ended before it.
+    `i` is where the word before ended, if one was counted; returns where the last one did, or
+    `stop`, and whether a sentence ended there.
     """
-    place = Place(i, i)
+    place, before = Place(i, i), i
     while place.at < stop:
         found, _, place = read_chunks(left, place, stop, chunks)
-        counted, ended = _count_chunks(left, chunks, found, ended, table, chunk, out)
+        counted, before, ended = _count_chunks(
+            left, chunks, found, before, ended, table, chunk, out
+        )
         if counted < found:
-            return chunks.starts[counted], ended
+            return before, ended
     return stop, ended
 
 
 @inlined
-def _count_chunks(left, chunks, num_chunks, ended, table, chunk, out):
-    """Count chunks; returns how many there was room for, and whether a sentence ended then.
+def _count_chunks(left, chunks, num_chunks, before, ended, table, chunk, out):
+    """Count chunks after byte `before`, where a sentence has ended or not, while there is room.
 
-    One ASCII character, a word of ASCII letters or one that starts with a three-byte letter is not
-    looked up. Other words are: decoding all of their letters takes longer.
+    Returns how many, where the last one stops and whether a sentence ended there. The end of a line
+    ends sentences, too; those are counted by line. One ASCII character, a word of ASCII letters or
+    one that starts with a three-byte letter is not looked up. Other words are: decoding all of
+    their letters takes longer.
     """
     words = sentences = np.int64(0)
     k = np.uint64(0)
     while k < np.uint64(num_chunks):
         start, stop = chunks.starts[k], chunks.ends[k]
-        byte = left[np.uint64(start)]
-        if stop - start == 1 and byte < 0x80:
+        if ended and _line_ends(left, before, start):
+            ended = np.int64(0)
+        byte, size = left[np.uint64(start)], stop - start
+        if size <= 8 and _is_short_word(load_word(left, start, stop), size):
+            words += 1
+            sentences += ended
+            ended = np.int64(0)
+        elif size == 1 and byte < 0x80:
             flags = flags_at(np.int64(byte))
             no_mark = np.int64((flags & PUNCT) == 0)
             words += 1
@@ -541,7 +582,19 @@ def _count_chunks(left, chunks, num_chunks, ended, table, chunk, out):
                 words += np.int64(record.counts[NUM_WORDS])
                 sentences += np.int64(record.sentence_starts[ended])
                 ended = np.int64(record.sentence_ended[ended])
+        before = stop
         k += np.uint64(1)
     out[NUM_KEPT_WORDS] += words
     out[NUM_SENTENCES] += sentences
-    return np.int64(k), ended
+    return np.int64(k), before, ended
+
+
+@inlined
+def _is_short_word(word, size):
+    """Whether a chunk of at most eight bytes is one word of ASCII letters: most are."""
+    return are_letters_of(word, size) and not contraction(hash_word(word, size))
+
+
+@leaf
+def _line_ends(data, i, stop):
+    return i < stop and next_break(data, i, stop)[0] < stop
