@@ -48,7 +48,7 @@ BATCH = 1024
 LONG_DOCUMENT = (60, 13)
 """Words of each window of prose, and windows of a document."""
 COPIES, MAX_EDITS, NUM_EARLIER = 0.2, 0.05, 10_000
-PEER_SHARE = {"datatrove": 0.01, "rensa": 0.1}
+PEER_SHARE = {"datatrove": 0.01, "rensa": 0.1, "rensa-normalised": 0.1}
 """Of the documents; a peer's rate does not depend on it, its run time does."""
 
 

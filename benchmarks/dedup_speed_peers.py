@@ -4,16 +4,21 @@
 
 datatrove: its four stages with the default settings (5-grams, 14 buckets x 8 hashes), one process,
 JSON lines to JSON lines. rensa: lower case, `str.split`, shingles of five words, signatures, LSH,
-clusters by union-find, the kept documents written. Everything is in the time of the process.
+clusters by union-find, the kept documents written; `rensa-normalised` finds the words that tilth
+and datatrove compare, without accents and punctuation. Everything is in the time of the process.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
+import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 BANDS, ROWS, NGRAM = 14, 8, 5
+WORD, ACCENTS = re.compile(r"[^\W_]+"), re.compile(r"[\u0300-\u036f]+")
 
 
 def datatrove(documents: Path, scratch: Path) -> None:
@@ -54,18 +59,27 @@ def datatrove(documents: Path, scratch: Path) -> None:
         LocalPipelineExecutor(pipeline, tasks=tasks, workers=1, logging_dir=logs).run()
 
 
-def shingles(text: str) -> list[str]:
-    words = text.lower().split()
+def split_words(text: str) -> list[str]:
+    return text.lower().split()
+
+
+def normalised_words(text: str) -> list[str]:
+    if not text.isascii():
+        text = ACCENTS.sub("", unicodedata.normalize("NFKD", text))
+    return WORD.findall(text.lower())
+
+
+def shingles(words: list[str]) -> list[str]:
     return [" ".join(words[i : i + NGRAM]) for i in range(max(1, len(words) - NGRAM + 1))]
 
 
-def rensa(documents: Path, scratch: Path) -> None:
+def rensa(documents: Path, scratch: Path, words: Callable[[str], list[str]]) -> None:
     from rensa import RMinHash, RMinHashLSH  # pyright: ignore
 
     with documents.open(encoding="utf-8") as lines:
         texts = [json.loads(line)["text"] for line in lines]
     sketches = RMinHash.from_token_sets(
-        [shingles(text) for text in texts], num_perm=BANDS * ROWS, seed=42
+        [shingles(words(text)) for text in texts], num_perm=BANDS * ROWS, seed=42
     )
     lsh = RMinHashLSH(threshold=0.7, num_perm=BANDS * ROWS, num_bands=BANDS)
     lsh.insert_pairs(list(enumerate(sketches)))
@@ -88,4 +102,8 @@ def rensa(documents: Path, scratch: Path) -> None:
 
 if __name__ == "__main__":
     peer, source, target = sys.argv[1:]
-    {"datatrove": datatrove, "rensa": rensa}[peer](Path(source), Path(target))
+    if peer == "datatrove":
+        datatrove(Path(source), Path(target))
+    else:
+        words = {"rensa": split_words, "rensa-normalised": normalised_words}[peer]
+        rensa(Path(source), Path(target), words)
