@@ -293,7 +293,8 @@ def train_classifier(
     """A quality classifier from labelled examples, with metrics of held-out ones."""
     from pipelines import train_classifier
 
-    print(train_classifier.run(train_classifier.load(path, values or [])))
+    config = train_classifier.TrainClassifierConfig.load(path, values or [])
+    print(train_classifier.run(config))
 
 
 @perplexity_app.command("train")
@@ -304,7 +305,8 @@ def train_perplexity(
     """An n-gram model of the texts of a language, with its perplexity of held-out ones."""
     from pipelines import train_perplexity
 
-    print(train_perplexity.run(train_perplexity.load(path, values or [])))
+    config = train_perplexity.TrainPerplexityConfig.load(path, values or [])
+    print(train_perplexity.run(config))
 
 
 @app.command()

@@ -10,28 +10,23 @@ metrics are written beside the model, as JSON.
 
 from __future__ import annotations
 
-import json
-import tempfile
-from pathlib import Path
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, field_validator
 
 from filters import classifier
 from filters.classifier import TrainingParams, area_under_curve
 from pipelines.examples import ExamplesConfig, held_out, read_texts, text_column
-from storage import objects
+from pipelines.trained_model import TrainedModelConfig, write_model
 from storage.errors import ConfigError
-from storage.settings import Settings, absolute_path, explain, load_yaml, set_values
 
 THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
-class TrainClassifierConfig(Settings):
-    output: str
-    """The model's file; it ends in .npz."""
+class TrainClassifierConfig(TrainedModelConfig):
     positives: list[ExamplesConfig] = Field(min_length=1)
     negatives: list[ExamplesConfig] = Field(min_length=1)
     ngram: int = Field(default=2, ge=1, le=5)
@@ -40,39 +35,19 @@ class TrainClassifierConfig(Settings):
     """Weights; a power of two, at 4 bytes each."""
     epochs: int = Field(default=5, ge=1, le=1000)
     learning_rate: float = Field(default=0.02, gt=0)
-    seed: int = Field(default=1, ge=0)
     holdout: float = Field(default=0.1, gt=0, lt=1)
     """Share of the examples that metrics are taken on."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if not self.output.endswith(".npz"):
-            raise ValueError(f"output {self.output!r} must end in .npz")
-        if self.buckets & (self.buckets - 1):
-            raise ValueError(f"buckets {self.buckets} is no power of two")
-        return self
+    @field_validator("buckets")
+    @classmethod
+    def _check_buckets(cls, buckets: int) -> int:
+        if buckets & (buckets - 1):
+            raise ValueError("it is no power of two")
+        return buckets
 
     @property
     def params(self) -> TrainingParams:
         return TrainingParams(self.ngram, self.buckets, self.epochs, self.learning_rate, self.seed)
-
-
-def load(path: str, overrides: list[str]) -> TrainClassifierConfig:
-    """Reads a classifier file; relative paths start at its folder. Raises ConfigError."""
-    values = load_yaml(path)
-    set_values(values, overrides)
-    try:
-        config = TrainClassifierConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(explain(path, error, TrainClassifierConfig)) from error
-
-    return config.model_copy(
-        update={
-            "output": absolute_path(config.output, path),
-            "positives": [one.resolved(path) for one in config.positives],
-            "negatives": [one.resolved(path) for one in config.negatives],
-        }
-    )
 
 
 def run(config: TrainClassifierConfig) -> str:
@@ -93,16 +68,9 @@ def run(config: TrainClassifierConfig) -> str:
             )
     model = classifier.train(text_column(texts, ~outside), labels[~outside], config.params)
     scores = classifier.score(model, text_column(texts, outside)).round(4)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.npz"
-        classifier.save(model, path)
-        objects.write(config.output, path.read_bytes())
     metrics = measure(scores, labels[outside])
     metrics |= {"training_examples": int((~outside).sum())}
-    objects.write(
-        f"{config.output.removesuffix('.npz')}.metrics.json",
-        json.dumps(metrics, indent=1, sort_keys=True).encode() + b"\n",
-    )
+    write_model(config.output, partial(classifier.save, model), metrics)
     return _describe(metrics, config.output)
 
 

@@ -9,50 +9,26 @@ a useful model finds far less likely, and written beside the model, as JSON.
 
 from __future__ import annotations
 
-import json
-import tempfile
-from pathlib import Path
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field
 
 from filters import kneser_ney, ngram_model
 from filters.ngram_model import MAX_ORDER, NgramModel
 from filters.shingles import Ragged, word_hashes
 from pipelines.examples import ExamplesConfig, held_out, read_texts, text_column
-from storage import objects
+from pipelines.trained_model import TrainedModelConfig, write_model
 from storage.errors import ConfigError
-from storage.settings import Settings, absolute_path, explain, load_yaml, set_values
 
 
-class TrainPerplexityConfig(Settings):
-    output: str
-    """The model's file; it ends in .npz."""
+class TrainPerplexityConfig(TrainedModelConfig):
     texts: list[ExamplesConfig] = Field(min_length=1)
     order: int = Field(default=3, ge=1, le=MAX_ORDER)
     """Words of the longest n-grams."""
-    seed: int = Field(default=1, ge=0)
     holdout: float = Field(default=0.05, gt=0, lt=1)
     """Share of the texts that metrics are taken on."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if not self.output.endswith(".npz"):
-            raise ValueError(f"output {self.output!r} must end in .npz")
-        return self
-
-
-def load(path: str, overrides: list[str]) -> TrainPerplexityConfig:
-    """Reads a model file; relative paths start at its folder. Raises ConfigError."""
-    values = load_yaml(path)
-    set_values(values, overrides)
-    try:
-        config = TrainPerplexityConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(explain(path, error, TrainPerplexityConfig)) from error
-    texts = [one.resolved(path) for one in config.texts]
-    return config.model_copy(update={"output": absolute_path(config.output, path), "texts": texts})
 
 
 def run(config: TrainPerplexityConfig) -> str:
@@ -71,10 +47,6 @@ def run(config: TrainPerplexityConfig) -> str:
                 f"holdout {config.holdout}"
             )
     model = kneser_ney.train(inside_words, config.order)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.npz"
-        ngram_model.save(model, path)
-        objects.write(config.output, path.read_bytes())
     metrics = measure(model, outside_words, config.seed)
     metrics |= {
         "training_texts": int((~outside).sum()),
@@ -83,10 +55,7 @@ def run(config: TrainPerplexityConfig) -> str:
         "ngrams": int(np.count_nonzero(model.slots)),
         "model_bytes": model.slots.nbytes,
     }
-    objects.write(
-        f"{config.output.removesuffix('.npz')}.metrics.json",
-        json.dumps(metrics, indent=1, sort_keys=True).encode() + b"\n",
-    )
+    write_model(config.output, partial(ngram_model.save, model), metrics)
     return _describe(metrics, config.output)
 
 
