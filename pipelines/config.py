@@ -11,14 +11,21 @@ import re
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from filters.ccnet import NO_BUCKET, PERPLEXITIES
 from filters.lsh import optimal_bands
 from filters.vectors import MAX_DIMENSIONS
 from storage import objects
 from storage.errors import ConfigError
-from storage.settings import Settings, absolute_path, explain, load_yaml, set_values
+from storage.settings import (
+    ConfigPath,
+    NameOrConfigPath,
+    Settings,
+    load_yaml,
+    set_values,
+    validated,
+)
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -49,7 +56,7 @@ def _output(value: str) -> str:
         objects.require_supported(value)
     except objects.StorageError as error:
         raise ValueError(str(error)) from error
-    return value
+    return value.rstrip("/")
 
 
 def lists_of(values: Any, *keys: str) -> Any:
@@ -65,9 +72,9 @@ class SourceConfig(Settings):
     name: Name
     format: str
     """warc, text, wikipedia, repository, jsonl, parquet, or `package.module:Source`."""
-    paths: list[str] = Field(min_length=1)
+    paths: list[ConfigPath] = Field(min_length=1)
     """Files, folders or globs; relative ones start at the corpus file's folder."""
-    recipe: list[str] = []
+    recipe: list[NameOrConfigPath] = []
     """Quality recipes by name (gopher, c4, fineweb, ...) or path; none means no quality rules."""
     license: str = ""
     """SPDX id of documents that do not say their own."""
@@ -94,7 +101,7 @@ class IngestConfig(Settings):
 
 
 class LanguageConfig(Settings):
-    model: str | None = None
+    model: ConfigPath | None = None
     """Path of a fastText model; none is the shipped lid.176.ftz."""
     max_chars: int = Field(default=1000, ge=1)
 
@@ -103,7 +110,7 @@ class ClassifierConfig(Settings):
     """A quality classifier, whose score is the signal `<name>_score`."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-    model: str
+    model: ConfigPath
     """Path of a model of `tilth classifier train` (.npz) or of fastText (.bin, .ftz)."""
     label: str = "hq"
     """Label of a fastText model whose probability is the score."""
@@ -112,11 +119,11 @@ class ClassifierConfig(Settings):
 class AnnotateConfig(Settings):
     language: LanguageConfig = LanguageConfig()
     classifiers: list[ClassifierConfig] = []
-    perplexity: dict[str, str] = {}
+    perplexity: dict[str, ConfigPath] = {}
     """Model of each language, as the language model names it, by path; `*` for all others."""
     pii: bool = False
     """Count personal data also where no rule or editor asks for it."""
-    terms: dict[TermListName, str] = {}
+    terms: dict[TermListName, ConfigPath] = {}
     """Lists of terms to count, by name: the column of `flagged` is `flagged_terms`."""
 
     @model_validator(mode="after")
@@ -169,10 +176,10 @@ class SelectConfig(Settings):
 class TakedownConfig(Settings):
     """Text files with one entry a line; they win over every other decision."""
 
-    urls: list[str] = []
-    domains: list[str] = []
+    urls: list[ConfigPath] = []
+    domains: list[ConfigPath] = []
     """Domains with all below them."""
-    hashes: list[str] = []
+    hashes: list[ConfigPath] = []
     """xxh3-128 of stored texts, as `tilth trace` shows them."""
 
     @model_validator(mode="before")
@@ -204,15 +211,15 @@ class LicenseConfig(Settings):
 class UrlsConfig(Settings):
     """Block lists, one entry a line; filters/url_lists.py says how they are compared."""
 
-    categories: list[str] = []
+    categories: list[ConfigPath] = []
     """Folders as UT1 has them, with files `domains` and `urls`."""
-    domains: list[str] = []
-    addresses: list[str] = []
-    words: list[str] = []
-    soft_words: list[str] = []
+    domains: list[ConfigPath] = []
+    addresses: list[ConfigPath] = []
+    words: list[ConfigPath] = []
+    soft_words: list[ConfigPath] = []
     max_soft_words: int = Field(default=1, ge=0)
     """Different soft words that a URL may hold."""
-    substrings: list[str] = []
+    substrings: list[ConfigPath] = []
 
     @model_validator(mode="before")
     @classmethod
@@ -231,7 +238,7 @@ class EvaluationConfig(Settings):
     """An evaluation set whose texts must not be trained on."""
 
     name: Name
-    paths: list[str] = Field(min_length=1)
+    paths: list[ConfigPath] = Field(min_length=1)
     """JSON Lines, Parquet or Arrow files (as `datasets` saves them), folders or globs of them."""
     fields: list[str] = []
     """Columns or dotted paths whose text is looked for, each on its own; `a+b` puts two together.
@@ -295,7 +302,7 @@ class RepeatsConfig(Settings):
 class SemanticConfig(Settings):
     """Documents that mean the same, by embeddings of a model or a function of one's own."""
 
-    model: str = ""
+    model: ConfigPath = ""
     """Folder of a Hugging Face model with its tokenizer and safetensors; nothing is downloaded."""
     function: str = ""
     """`package.module:function`: RecordBatch with `text` -> floats [rows, dimensions]."""
@@ -427,7 +434,7 @@ class DedupConfig(Settings):
 
 
 class TokenizerConfig(Settings):
-    path: str | None = None
+    path: ConfigPath | None = None
     """A tokenizer.json; none trains a byte-level BPE on a sample of the kept documents."""
     vocab_size: int = Field(default=32_000, ge=257)
     sample_bytes: int = Field(default=200 * MIB, ge=1)
@@ -461,7 +468,7 @@ class RunnerConfig(Settings):
 
 class CorpusConfig(Settings):
     name: Name
-    output: Annotated[str, AfterValidator(_output)]
+    output: Annotated[ConfigPath, AfterValidator(_output)]
     sources: list[SourceConfig] = Field(min_length=1)
     sample: float = Field(default=1.0, gt=0, le=1)
     """Share of records read, by a hash of their address: a rehearsal of the whole run."""
@@ -527,76 +534,10 @@ def load_config(
     for option in beam_options or []:
         if not option.startswith("--"):
             raise ConfigError(f"{option!r} is no flag; after the corpus file come Beam flags only")
-    try:
-        config = CorpusConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(explain(path, error, CorpusConfig)) from error
+    config = validated(CorpusConfig, values, path)
     runner = config.runner
     options = [*runner.options, *(beam_options or [])]
-    config = config.model_copy(update={"runner": runner.model_copy(update={"options": options})})
-    return _resolve_paths(config, path)
-
-
-def _resolve_paths(config: CorpusConfig, config_path: str) -> CorpusConfig:
-    def absolute(value: str) -> str:
-        return absolute_path(value, config_path)
-
-    sources = [
-        source.model_copy(
-            update={
-                "paths": [absolute(path) for path in source.paths],
-                "recipe": [
-                    absolute(one) if one.endswith(".yaml") else one for one in source.recipe
-                ],
-            }
-        )
-        for source in config.sources
-    ]
-    decontamination = config.decontamination
-    evaluations = [
-        one.model_copy(update={"paths": [absolute(path) for path in one.paths]})
-        for one in decontamination.evaluations
-    ]
-    classifiers = [
-        one.model_copy(update={"model": absolute(one.model)}) for one in config.annotate.classifiers
-    ]
-    language, tokenizer = config.annotate.language, config.tokenizer
-    if language.model:
-        language = language.model_copy(update={"model": absolute(language.model)})
-    if tokenizer.path:
-        tokenizer = tokenizer.model_copy(update={"path": absolute(tokenizer.path)})
-    dedup = config.dedup
-    if dedup.semantic and dedup.semantic.model:
-        semantic = dedup.semantic.model_copy(update={"model": absolute(dedup.semantic.model)})
-        dedup = dedup.model_copy(update={"semantic": semantic})
-    return config.model_copy(
-        update={
-            "output": absolute(config.output).rstrip("/"),
-            "sources": sources,
-            "annotate": config.annotate.model_copy(
-                update={
-                    "language": language,
-                    "classifiers": classifiers,
-                    "terms": {name: absolute(p) for name, p in config.annotate.terms.items()},
-                    "perplexity": {
-                        name: absolute(p) for name, p in config.annotate.perplexity.items()
-                    },
-                }
-            ),
-            "urls": config.urls.model_copy(
-                update={
-                    name: [absolute(path) for path in getattr(config.urls, name)]
-                    for name in URL_LISTS
-                }
-            ),
-            "takedown": config.takedown.model_copy(
-                update={name: [absolute(path) for path in paths] for name, paths in config.takedown}
-            ),
-            "decontamination": decontamination.model_copy(update={"evaluations": evaluations}),
-            "tokenizer": tokenizer,
-            "dedup": dedup,
-        }
-    )
+    return config.model_copy(update={"runner": runner.model_copy(update={"options": options})})
 
 
 def dump_config(config: CorpusConfig) -> str:

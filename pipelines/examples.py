@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +15,13 @@ from pipelines.config import lists_of
 from pipelines.dataset_files import iter_rows, list_files
 from pipelines.sources.fields import look_up
 from storage.errors import ConfigError
-from storage.settings import Settings, absolute_path
+from storage.settings import ConfigPath, Settings
 
 
 class ExamplesConfig(Settings):
     """Texts of one kind."""
 
-    paths: list[str] = Field(min_length=1)
+    paths: list[ConfigPath] = Field(min_length=1)
     """JSON Lines, Parquet or Arrow files, folders or globs of them."""
     field: str = "text"
     """Column or dotted path of the text."""
@@ -34,12 +34,6 @@ class ExamplesConfig(Settings):
     @classmethod
     def _one_or_many(cls, values: Any) -> Any:
         return lists_of(values, "paths")
-
-    def resolved(self, config_path: str) -> Self:
-        """With paths that start at the folder of the file which names them."""
-        return self.model_copy(
-            update={"paths": [absolute_path(p, config_path) for p in self.paths]}
-        )
 
 
 def read_texts(kind: str, examples: Sequence[ExamplesConfig]) -> list[str]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path, PurePosixPath
-from typing import Any, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
 
 from storage import objects
 from storage.errors import ConfigError
@@ -22,6 +22,34 @@ class Settings(BaseModel):
     """Base of every settings model: unknown keys fail, values are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Model = TypeVar("Model", bound=Settings)
+_FILE = "file"  # in the context of a validation: the path of the file that the values are from
+
+
+def validated(model: type[Model], values: dict[str, Any], path: str) -> Model:
+    """The settings in the file at `path`, whose paths start at its folder. Raises ConfigError."""
+    try:
+        return model.model_validate(values, context={_FILE: path})
+    except ValidationError as error:
+        raise ConfigError(explain(path, error, model)) from error
+
+
+def _below_file(value: str, info: ValidationInfo) -> str:
+    return _absolute(value, info.context[_FILE]) if value and info.context else value
+
+
+ConfigPath = Annotated[str, AfterValidator(_below_file)]
+"""A path in a file of settings; a relative one starts at the file's folder."""
+
+
+def _if_file(value: str, info: ValidationInfo) -> str:
+    return _below_file(value, info) if value.endswith(".yaml") else value
+
+
+NameOrConfigPath = Annotated[str, AfterValidator(_if_file)]
+"""The name of something shipped, or a path that ends in .yaml."""
 
 
 def load_yaml(path: str) -> dict[str, Any]:
@@ -40,7 +68,7 @@ def load_yaml(path: str) -> dict[str, Any]:
     return values
 
 
-def absolute_path(value: str, config_path: str) -> str:
+def _absolute(value: str, config_path: str) -> str:
     """`value` as it is when absolute or a URL, else below the folder of the configuration file."""
     if "://" in value or value.startswith("/"):
         return value

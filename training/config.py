@@ -5,15 +5,13 @@ a wrong type or an impossible combination is a ConfigError that names the key, t
 nearest valid key. The resolved configuration is stored with the output and in every checkpoint.
 """
 
-import os
-from pathlib import Path, PurePosixPath
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from storage.errors import ConfigError
-from storage.settings import Settings, explain, load_yaml, set_values
+from storage.settings import ConfigPath, Settings, load_yaml, set_values, validated
 from training.models.decoder import DecoderConfig
 from training.models.presets import PRESETS
 from training.optimizer import OptimizerConfig
@@ -107,9 +105,9 @@ class RuntimeConfig(Settings):
 
 class TrainConfig(Settings):
     name: str = "run"
-    corpus: str
+    corpus: ConfigPath
     """Output folder of a packed corpus, or its manifest.json."""
-    output: str
+    output: Annotated[ConfigPath, AfterValidator(lambda path: path.rstrip("/"))]
     """Folder of checkpoints, metrics.jsonl, TensorBoard events and config.resolved.yaml."""
     num_steps: int = Field(ge=1)
     batch_size: int = Field(default=64, ge=1)
@@ -151,27 +149,9 @@ def load_train_config(path: str, overrides: list[str] | None = None) -> TrainCon
     """
     values = load_yaml(path)
     set_values(values, overrides or [])
-    try:
-        config = TrainConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(explain(path, error, TrainConfig)) from error
-    return config.model_copy(
-        update={
-            "corpus": _absolute(config.corpus, path),
-            "output": _absolute(config.output, path).rstrip("/"),
-        }
-    )
+    return validated(TrainConfig, values, path)
 
 
 def dump_train_config(config: TrainConfig) -> str:
     """The resolved configuration as YAML."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=False)
-
-
-def _absolute(value: str, config_path: str) -> str:
-    if "://" in value or value.startswith("/"):
-        return value
-    if "://" in config_path:
-        scheme, _, rest = config_path.partition("://")
-        return f"{scheme}://{os.path.normpath(PurePosixPath(rest).parent / value)}"
-    return os.path.normpath(Path(config_path).resolve().parent / value)
