@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 LOCAL = "FnApiRunner"
 _USER_ERROR = re.compile(r"^(?:storage|pipelines)\.[\w.]+Error: (.*)$", re.MULTILINE)
 _BEAM_ADDITION = re.compile(r" \[while running '[^']*'\]$")
-SMALL_JOB_BYTES = 24 << 20
-"""Below this a job stays in one process: starting worker processes takes 3-5 s."""
+SMALL_JOB_BYTES = 64 << 20
+"""Below this a job stays in one process: starting worker processes takes 5 to 7 s, as each imports
+Beam, and one core reads 10 to 30 MB/s."""
 
 
 def check_runner(config: RunnerConfig) -> None:

@@ -83,7 +83,7 @@ def run_step(config: CorpusConfig, stage: str, tasks: list[Task], work: Work) ->
 def is_alone(runner: RunnerConfig, num_tasks: int, num_bytes: int) -> bool:
     """Whether a step of dedup runs in this process, without Beam.
 
-    A pipeline costs half a second in this process and 3-5 s with worker processes, so what they
+    A pipeline costs half a second in this process and 5-7 s with worker processes, so what they
     would do in that time is done here, however many workers there may be.
     """
     is_small = num_bytes < SMALL_STEP_BYTES
