@@ -27,7 +27,7 @@ from filters.blocks import (
 from filters.kernels import inlined, leaf
 from filters.segment import MAX_CHUNK_BYTES, contraction
 from filters.unicode import ALPHA, LETTER, MARK, SOLO, SPACE
-from filters.utf8 import decode, decode_three, flags_at
+from filters.utf8 import decode, decode_short, decode_three, flags_at
 
 _PLAIN, _SPACE_BYTE, _DECODE = 0, 1, 2
 _BYTE_KINDS = np.zeros(256, np.uint8)
@@ -284,7 +284,7 @@ def _num_letters(data, i, stop):
     num_chars = np.int64(0)
     any_flags = np.uint32(0)
     while i < stop:
-        code_point, i = decode_three(data, i, stop)
+        code_point, i = decode_short(data, i, stop)
         flags = flags_at(code_point)
         if not flags & LETTER:
             return np.int64(0)

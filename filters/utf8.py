@@ -71,6 +71,18 @@ def decode_three(data, i, stop):
     return (np.int64(data[at]) & 0x0F) << 12 | second << 6 | third, i + 3
 
 
+@inlined
+def decode_short(data, i, stop):
+    """`decode`, with short ways for characters of up to three bytes."""
+    at = np.uint64(i)
+    lead = np.int64(data[at])
+    if lead < 0x80:
+        return lead, i + 1
+    if lead & 0xE0 == 0xC0 and i + 1 < stop:
+        return (lead & 0x1F) << 6 | np.int64(data[at + np.uint64(1)]) & 0x3F, i + 2
+    return decode_three(data, i, stop)
+
+
 @leaf
 def previous(data, i, start):
     """The first byte of the character that ends before byte i, for i > start."""
