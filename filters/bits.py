@@ -109,7 +109,7 @@ def plain_bytes(word):
 
 @inlined
 def hash_word(word, size):
-    """How `hash_bytes` starts, and all of it for `size` <= 8 bytes: a word, zero above them."""
+    """`hash_bytes` of up to eight bytes, those of a word with zeros above them."""
     value = (np.uint64(size) * _SIZE_MULTIPLIER ^ word) * _MULTIPLIER
     return value ^ value >> np.uint64(29)
 
