@@ -49,6 +49,10 @@ class Learner:
             decoder.compile()
         return decoder
 
+    def close(self) -> None:
+        """Lets go of what exchanges gradients, before the runtime ends."""
+        self._parallel = None
+
     @property
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.decoder.parameters())

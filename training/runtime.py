@@ -5,6 +5,7 @@ ranks form a group: nccl on GPUs, gloo on CPUs. What ranks exchange beside gradi
 numbers and JSON, never pickles.
 """
 
+import gc
 import json
 import os
 from collections.abc import Iterator
@@ -107,6 +108,10 @@ def start_runtime(config: RuntimeConfig) -> Iterator[Runtime]:
         yield runtime
     finally:
         if world_size > 1:
+            # A reducer that outlives its group destroys it with the GIL held, and waits there for
+            # gloo's thread, which may wait for the GIL: the process hangs at its end. Reducers are
+            # in reference cycles.
+            gc.collect()
             dist.destroy_process_group()
 
 

@@ -144,6 +144,7 @@ class Trainer:
         return baseline_scores(self._config, corpus, self._strips)
 
     def close(self) -> None:
+        self._learner.close()
         self._reporter.close()
 
     def run(self, stop: StopRequest) -> bool:

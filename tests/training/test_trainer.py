@@ -32,6 +32,18 @@ TRAIN = (
     "train(load_train_config(sys.argv[1]))"
 )
 
+LOOK = """
+import gc
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+end = dist.destroy_process_group
+def look():
+    assert not any(type(one) is DistributedDataParallel for one in gc.get_objects())
+    end()
+dist.destroy_process_group = look
+"""
+"""A reducer that outlives its process group may hang the process at its end."""
+
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory) -> Path:
@@ -46,17 +58,26 @@ def folder(tmp_path: Path, packed: Path) -> Path:
     return tmp_path
 
 
-def start(path: Path, **environment: str) -> subprocess.Popen[bytes]:
+def start(path: Path, program: str = TRAIN, **environment: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-c", TRAIN, path],
+        [sys.executable, "-c", program, path],
         cwd=ROOT,
         env={**os.environ, **environment},
         stderr=subprocess.PIPE,
     )
 
 
+def free_port() -> str:
+    """One below those that the system hands out: the first rank takes seconds to listen on it."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_768):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return str(port)
+    raise AssertionError("no free port")
+
+
 def wait_for_checkpoint(output: Path, step: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not any(found >= step for found in complete_steps(str(output))):
         assert process.poll() is None, process.communicate()[1].decode()
         assert time.monotonic() < deadline
@@ -139,14 +160,18 @@ def test_document_masks_are_applied_when_asked(folder: Path):
 def test_two_ranks_give_the_losses_of_one(folder: Path):
     """torchrun's environment, gloo: equal per-step loss within 1e-5 in float32."""
     path = train_file(folder, output="two", batch_size=6)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    environment = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    ranks = [start(path, RANK=str(rank), LOCAL_RANK=str(rank), **environment) for rank in (0, 1)]
-    for process in ranks:
-        assert process.wait(timeout=120) == 0, process.communicate()[1].decode()
-        process.communicate()
+    environment = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    ranks = [
+        start(path, LOOK + TRAIN, RANK=str(rank), LOCAL_RANK=str(rank), **environment)
+        for rank in (0, 1)
+    ]
+    try:
+        for process in ranks:
+            _, complaint = process.communicate(timeout=600)
+            assert process.returncode == 0, complaint.decode()
+    finally:
+        for process in ranks:
+            process.kill()
     train(train_config(folder, output="one", batch_size=6))
     one, two = losses(folder / "one"), losses(folder / "two")
     assert one.keys() == two.keys()
