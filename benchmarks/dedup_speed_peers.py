@@ -15,6 +15,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 BANDS, ROWS, NGRAM = 14, 8, 5
@@ -102,8 +103,9 @@ def rensa(documents: Path, scratch: Path, words: Callable[[str], list[str]]) -> 
 
 if __name__ == "__main__":
     peer, source, target = sys.argv[1:]
-    if peer == "datatrove":
-        datatrove(Path(source), Path(target))
-    else:
-        words = {"rensa": split_words, "rensa-normalised": normalised_words}[peer]
-        rensa(Path(source), Path(target), words)
+    peers = {
+        "datatrove": datatrove,
+        "rensa": partial(rensa, words=split_words),
+        "rensa-normalised": partial(rensa, words=normalised_words),
+    }
+    peers[peer](Path(source), Path(target))

@@ -21,6 +21,7 @@ from storage.errors import ConfigError
 from storage.settings import (
     ConfigPath,
     NameOrConfigPath,
+    OptionalConfigPath,
     Settings,
     load_yaml,
     set_values,
@@ -101,7 +102,7 @@ class IngestConfig(Settings):
 
 
 class LanguageConfig(Settings):
-    model: ConfigPath | None = None
+    model: OptionalConfigPath | None = None
     """Path of a fastText model; none is the shipped lid.176.ftz."""
     max_chars: int = Field(default=1000, ge=1)
 
@@ -302,7 +303,7 @@ class RepeatsConfig(Settings):
 class SemanticConfig(Settings):
     """Documents that mean the same, by embeddings of a model or a function of one's own."""
 
-    model: ConfigPath = ""
+    model: OptionalConfigPath = ""
     """Folder of a Hugging Face model with its tokenizer and safetensors; nothing is downloaded."""
     function: str = ""
     """`package.module:function`: RecordBatch with `text` -> floats [rows, dimensions]."""
@@ -434,7 +435,7 @@ class DedupConfig(Settings):
 
 
 class TokenizerConfig(Settings):
-    path: ConfigPath | None = None
+    path: OptionalConfigPath | None = None
     """A tokenizer.json; none trains a byte-level BPE on a sample of the kept documents."""
     vocab_size: int = Field(default=32_000, ge=257)
     sample_bytes: int = Field(default=200 * MIB, ge=1)

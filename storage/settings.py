@@ -37,11 +37,19 @@ def validated(model: type[Model], values: dict[str, Any], path: str) -> Model:
 
 
 def _below_file(value: str, info: ValidationInfo) -> str:
-    return _absolute(value, info.context[_FILE]) if value and info.context else value
+    return _absolute(value, info.context[_FILE]) if info.context else value
 
 
 ConfigPath = Annotated[str, AfterValidator(_below_file)]
 """A path in a file of settings; a relative one starts at the file's folder."""
+
+
+def _if_given(value: str, info: ValidationInfo) -> str:
+    return _below_file(value, info) if value else value
+
+
+OptionalConfigPath = Annotated[str, AfterValidator(_if_given)]
+"""A path, or nothing."""
 
 
 def _if_file(value: str, info: ValidationInfo) -> str:

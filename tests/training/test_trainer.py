@@ -77,7 +77,7 @@ def free_port() -> str:
 
 
 def wait_for_checkpoint(output: Path, step: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 600
+    deadline = time.monotonic() + 120
     while not any(found >= step for found in complete_steps(str(output))):
         assert process.poll() is None, process.communicate()[1].decode()
         assert time.monotonic() < deadline
@@ -167,7 +167,7 @@ def test_two_ranks_give_the_losses_of_one(folder: Path):
     ]
     try:
         for process in ranks:
-            _, complaint = process.communicate(timeout=600)
+            _, complaint = process.communicate(timeout=120)
             assert process.returncode == 0, complaint.decode()
     finally:
         for process in ranks:
