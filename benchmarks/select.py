@@ -109,7 +109,8 @@ def row(folder: str, recipe: list[str], signals: pa.Table, repeats: int) -> str:
     num_documents = signals.num_rows
     for group, schema in (("text", textstats.SCHEMA), ("language", language.SCHEMA)):
         path = config.path(signals_stage(group), f"{PART}.parquet")
-        tables.write_table(path, signals.select(schema.names).cast(schema), schema)
+        batches = signals.select(schema.names).cast(schema).to_batches(tables.MAX_BATCH_ROWS)
+        tables.write_table(path, iter(batches), schema, layout=tables.NUMBERS)
     tables.write_table(
         config.path("documents", f"{PART}.parquet"),
         pa.table({"doc_id": doc_ids(0, 0, 0, num_documents)}),

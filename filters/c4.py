@@ -98,7 +98,8 @@ VARIANTS = {
 
 def schema(params: C4Params) -> pa.Schema:
     """int64 columns, each with the variant's name in front."""
-    return pa.schema([(f"{params.name}_{column}", pa.int64()) for column in COLUMNS])
+    fields = (f"{params.name}_{column}" for column in COLUMNS)
+    return pa.schema([pa.field(name, pa.int64(), nullable=False) for name in fields])
 
 
 def compute_with_edits(batch: pa.RecordBatch, params: C4Params) -> tuple[pa.RecordBatch, pa.Table]:

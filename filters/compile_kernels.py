@@ -16,15 +16,24 @@ import pyarrow as pa
 
 from filters.groups import minhash_group, text_group
 from filters.minhash import MinHashParams
-from filters.rules import load_recipe
+from filters.rules import Rule, evaluate, load_recipe
 
-GROUPS = ("text", "c4", "minhash")
+GROUPS = ("text", "c4", "minhash", "rules")
+RULES = (
+    Rule(signal="words / lines", max=100, reason="long_lines"),
+    Rule(signal="words", min=50, reason="few_words"),
+    Rule(signal="score", min=0.5, reason="low_score"),
+    Rule(signal="language", in_=("en",), reason="language"),
+)
 
 
 def compile_kernels(name: str) -> None:
-    """Calls the kernels of a group or editor with two short texts."""
+    """Calls the kernels of a group or editor with two short texts, those of rules with counts."""
     batch = pa.record_batch({"text": pa.array(["One text.", "Autre texte."], pa.large_string())})
-    if name == "c4":
+    if name == "rules":
+        score = pa.array([0.5], pa.float32())
+        evaluate(RULES, pa.table({"words": [1], "lines": [1], "score": score, "language": ["en"]}))
+    elif name == "c4":
         [editor] = load_recipe("c4").editors
         editor.compute(batch)
     else:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+Column = Callable[[str], npt.NDArray]
+
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
@@ -29,12 +31,16 @@ class Ratio:
         """The stored columns it is made of."""
         return tuple(filter(None, (self.numerator, self.denominator, self.less, self.plus)))
 
-    def value(self, column: Callable[[str], npt.NDArray]) -> npt.NDArray[np.float64]:
-        """float64 per row, from the columns that `column` returns by name."""
-        below = column(self.denominator)
-        if self.less:
-            below = below - column(self.less)
-        above = column(self.numerator)
-        if self.plus:
-            above = above + column(self.plus)
-        return above / np.maximum(below, 1)
+    def above(self, column: Column) -> npt.NDArray:
+        """The numerator, from the columns that `column` returns by name."""
+        numbers = column(self.numerator)
+        return numbers + column(self.plus) if self.plus else numbers
+
+    def below(self, column: Column) -> npt.NDArray:
+        """The denominator, in which 0 still counts as 0."""
+        numbers = column(self.denominator)
+        return numbers - column(self.less) if self.less else numbers
+
+    def value(self, column: Column) -> npt.NDArray[np.float64]:
+        """float64 per row."""
+        return self.above(column) / np.maximum(self.below(column), 1)

@@ -53,6 +53,7 @@ from filters import (
     source_code,
     space_words,
 )
+from filters.bounds import mark_outside, mark_ratio_outside, mark_unlisted
 from filters.groups import Editor, pii_editor
 from filters.pii import PiiParams
 from filters.ratios import Ratio
@@ -71,7 +72,6 @@ RATIOS = {
 }
 _IN = AliasChoices("in", "in_")  # `in` is a keyword of Python
 _FOLDER = Path(__file__).parent / "recipes"
-_CHUNK_ROWS = 1 << 15  # columns of a chunk stay in the processor's cache from rule to rule
 
 
 def ratio_of(signal: str) -> Ratio | None:
@@ -156,11 +156,15 @@ class Recipe(NamedTuple):
 
 
 class Decisions(NamedTuple):
-    """One row per document; marginal: how many each rule alone would drop, by reason."""
+    """One row per document, and how many documents each rule drops, by reason."""
 
     drop: pa.BooleanArray
-    reason: pa.StringArray
+    reason: pa.DictionaryArray
+    """Distinct strings; that of documents that stay is ""."""
+    first: dict[str, int]
+    """Those for which it is the first broken rule: together the dropped documents."""
     marginal: dict[str, int]
+    """Those that it alone would drop."""
 
 
 class _Scope(BaseModel):
@@ -251,32 +255,32 @@ def evaluate(rules: Sequence[Rule], signals: pa.Table | pa.RecordBatch) -> Decis
     """
     check_signals(rules, signals.schema.names)
     codes = np.zeros(signals.num_rows, np.uint16)
-    broken = np.zeros(len(rules), np.int64)
-    for start in range(0, signals.num_rows, _CHUNK_ROWS):
-        chunk = _Columns(signals.slice(start, _CHUNK_ROWS))
-        chunk_codes = codes[start : start + _CHUNK_ROWS]
-        for k in range(len(rules) - 1, -1, -1):
-            breaks = _breaks(rules[k], chunk)
-            broken[k] += np.count_nonzero(breaks)
-            np.copyto(chunk_codes, k + 1, where=breaks)
-    reasons = pa.array(["", *(rule.reason for rule in rules)], pa.string())
-    marginal: dict[str, int] = {}
-    for rule, count in zip(rules, broken.tolist(), strict=True):
-        marginal[rule.reason] = marginal.get(rule.reason, 0) + count
-    return Decisions(pa.array(codes != 0), reasons.take(pa.array(codes)), marginal)
+    columns = _Columns(signals)
+    broken = [
+        _mark_broken(rule, columns, codes, code)
+        for code, rule in reversed(list(enumerate(rules, 1)))  # so that the first is what stays
+    ]
+    reasons = [rule.reason for rule in rules]
+    first = np.bincount(codes, minlength=len(rules) + 1)[1:]
+    return Decisions(
+        pa.array(codes != 0),
+        _decoded(codes, ["", *reasons]),
+        _by_reason(reasons, first.tolist()),
+        _by_reason(reasons, broken[::-1]),
+    )
 
 
 def breaks(rule: Rule, signals: pa.Table | pa.RecordBatch) -> npt.NDArray[np.bool_]:
     """Which rows break one rule."""
     check_signals([rule], signals.schema.names)
-    return _breaks(rule, _Columns(signals))
+    codes = np.zeros(signals.num_rows, np.uint16)
+    _mark_broken(rule, _Columns(signals), codes, 1)
+    return codes != 0
 
 
 def in_scope(rule: Rule, signals: pa.Table | pa.RecordBatch) -> npt.NDArray[np.bool_]:
     """The rows that the rule looks at, by their language and by its `where` and `unless`."""
-    rows = np.ones(signals.num_rows, np.bool_)
-    _narrow(rows, rule, _Columns(signals))
-    return rows
+    return _scope(rule, _Columns(signals))
 
 
 def numbers(name: str, signals: pa.Table | pa.RecordBatch) -> npt.NDArray:
@@ -285,25 +289,36 @@ def numbers(name: str, signals: pa.Table | pa.RecordBatch) -> npt.NDArray:
 
 
 class _Columns:
-    """The columns of a chunk of rows as numpy arrays, each converted once."""
+    """The columns as numpy arrays, each converted once."""
 
     def __init__(self, signals: pa.Table | pa.RecordBatch) -> None:
         self._signals = signals
-        self._arrays: dict[str, npt.NDArray] = {}
+        self._numbers: dict[str, npt.NDArray] = {}
+        self._values: dict[str, tuple[pa.Array, npt.NDArray[np.int32]]] = {}
+        self.all_rows = np.ones(signals.num_rows, np.bool_)
 
     def numbers(self, name: str) -> npt.NDArray:
         """A stored column or a ratio."""
-        if name not in self._arrays:
+        if name not in self._numbers:
             ratio = ratio_of(name)
-            self._arrays[name] = ratio.value(self.numbers) if ratio else self._stored(name)
-        return self._arrays[name]
+            self._numbers[name] = ratio.value(self.numbers) if ratio else self._stored(name)
+        return self._numbers[name]
 
     def isin(self, name: str, values: tuple[str, ...]) -> npt.NDArray[np.bool_]:
-        column = self._signals.column(name)
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        options = pc.SetLookupOptions(pa.array(values, column.type))
-        return np.asarray(pc.call_function("is_in", [column], options))
+        """The rows with one of the values."""
+        places, listed = self.listed(name, values)
+        return listed.take(places)
+
+    def listed(
+        self, name: str, values: tuple[str, ...]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+        """The place of each row's value among those that occur, and which of these are listed."""
+        if name not in self._values:
+            self._values[name] = _distinct(self._signals.column(name))
+        distinct, places = self._values[name]
+        options = pc.SetLookupOptions(pa.array(values, distinct.type))
+        found = pc.call_function("is_in", [distinct], options).to_numpy(zero_copy_only=False)
+        return places, np.append(found, False)
 
     def _stored(self, name: str) -> npt.NDArray:
         column = self._signals.column(name)
@@ -312,30 +327,57 @@ class _Columns:
         return np.asarray(column)
 
 
-def _breaks(rule: Rule, columns: _Columns) -> npt.NDArray[np.bool_]:
+def _distinct(
+    column: pa.Array | pa.ChunkedArray,
+) -> tuple[pa.Array, npt.NDArray[np.int32]]:
+    """The values that occur, and the place of each row's among them; null is behind the last."""
+    encoded = column.dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    places = encoded.indices.fill_null(len(encoded.dictionary))
+    return encoded.dictionary, places.to_numpy()
+
+
+def _mark_broken(rule: Rule, columns: _Columns, codes: npt.NDArray[np.uint16], code: int) -> int:
+    """Writes `code` where the rule is broken; returns how many rows that are."""
     has_bound = (rule.in_, rule.min, rule.max) != (None, None, None)
     assert has_bound, f"{rule.reason}: shares are turned into bounds first"
+    rows = _scope(rule, columns)
     if rule.in_ is not None:
-        breaks = ~columns.isin(rule.signal, rule.in_)
-    else:
-        value = columns.numbers(rule.signal)
-        breaks = np.zeros(len(value), np.bool_)
-        if rule.min is not None:
-            breaks |= ~(value >= rule.min)
-        if rule.max is not None:
-            breaks |= ~(value <= rule.max)
-    _narrow(breaks, rule, columns)
-    return breaks
+        places, listed = columns.listed(rule.signal, rule.in_)
+        return mark_unlisted(places, listed, rows, codes, code)
+    ratio = ratio_of(rule.signal)
+    if ratio is not None:
+        above, below = ratio.above(columns.numbers), ratio.below(columns.numbers)
+        if above.dtype == below.dtype == np.int64:
+            return mark_ratio_outside(above, below, rule.min, rule.max, rows, codes, code)
+    return mark_outside(columns.numbers(rule.signal), rule.min, rule.max, rows, codes, code)
 
 
-def _narrow(rows: npt.NDArray[np.bool_], rule: Rule, columns: _Columns) -> None:
-    """Takes the rows out that the rule does not look at."""
+def _scope(rule: Rule, columns: _Columns) -> npt.NDArray[np.bool_]:
+    """The rows that the rule looks at."""
+    rows = columns.all_rows
     if rule.languages is not None:
-        rows &= columns.isin("language", rule.languages)
+        rows = rows & columns.isin("language", rule.languages)
     for signal, values in rule.where or ():
-        rows &= columns.isin(signal, values)
+        rows = rows & columns.isin(signal, values)
     for signal, values in rule.unless or ():
-        rows &= ~columns.isin(signal, values)
+        rows = rows & ~columns.isin(signal, values)
+    return rows
+
+
+def _decoded(codes: npt.NDArray[np.uint16], reasons: list[str]) -> pa.DictionaryArray:
+    """The reason of each code; rules that differ by language may share one."""
+    distinct = {reason: place for place, reason in enumerate(dict.fromkeys(reasons))}
+    places = np.array([distinct[reason] for reason in reasons], np.int32)
+    return pa.DictionaryArray.from_arrays(places.take(codes), pa.array(distinct, pa.string()))
+
+
+def _by_reason(reasons: list[str], counts: list[int]) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for reason, count in zip(reasons, counts, strict=True):
+        totals[reason] = totals.get(reason, 0) + count
+    return totals
 
 
 def _load(name: str, including: tuple[str, ...]) -> Recipe:

@@ -110,7 +110,7 @@ NGRAM_COLUMNS = (
 VERSION = 2
 COLUMNS = (*LINE_COLUMNS, *WORD_COLUMNS, *NGRAM_COLUMNS)
 
-SCHEMA = pa.schema([(name, pa.int64()) for name in COLUMNS])
+SCHEMA = pa.schema([pa.field(name, pa.int64(), nullable=False) for name in COLUMNS])
 
 
 def compute(batch: pa.RecordBatch, params: Mapping[str, Any] | None = None) -> pa.RecordBatch:

@@ -34,7 +34,7 @@ from pipelines.stages import Slice, Task, require, run_tasks
 from storage import commit, tables
 from storage.commit import PartMarker, WrittenObject
 from storage.errors import ConfigError
-from storage.tables import EDITS, TableWriter
+from storage.tables import EDITS, NUMBERS, TEXT, Layout, TableWriter
 
 STAGE = "annotate"
 VERSION = 1
@@ -242,9 +242,9 @@ class PartAnnotator:
         with ExitStack() as stack:
             for group in (*self._needed.editors, *self._needed.signal_groups):
                 if group.name in self._lacking:
-                    self._open(stack, signals_stage(group.name), group.schema)
+                    self._open(stack, signals_stage(group.name), group.schema, NUMBERS)
                     if isinstance(group, Editor):
-                        self._open(stack, f"edits/{group.name}", EDITS)
+                        self._open(stack, f"edits/{group.name}", EDITS, TEXT)
             self._stack = stack.pop_all()
         return self
 
@@ -295,9 +295,10 @@ class PartAnnotator:
             if table in self._writers
         ]
 
-    def _open(self, stack: ExitStack, table: str, schema: pa.Schema) -> None:
+    def _open(self, stack: ExitStack, table: str, schema: pa.Schema, layout: Layout) -> None:
         path = self._config.path(table, f"{self._part}.parquet")
-        self._writers[table] = stack.enter_context(TableWriter(path, schema))
+        writer = TableWriter(path, schema, layout=layout)
+        self._writers[table] = stack.enter_context(writer)
 
     def _write(self, table: str, rows: pa.RecordBatch | pa.Table) -> None:
         if table in self._writers:

@@ -29,12 +29,14 @@ from pipelines.stages import Slice, Task, require, run_tasks
 from storage import commit, tables
 from storage.commit import PartMarker, WrittenObject
 from storage.errors import ConfigError, UserError
-from storage.tables import DECISION
+from storage.tables import DECISION, NUMBERS
 
 STAGE = "decisions/select"
 VERSION = 1
-BUCKETED = DECISION.append(pa.field("bucket", pa.string()))
-"""What the table is with `select.buckets`."""
+_SCHEMA = DECISION.set(
+    2, pa.field("reason", pa.dictionary(pa.int32(), pa.string()), nullable=False)
+)
+_BUCKETED = _SCHEMA.append(pa.field("bucket", pa.string()))
 DROP_PREFIX = "drop:"
 MARGINAL_PREFIX = "marginal:"
 
@@ -117,33 +119,26 @@ class SelectPart:
     def __call__(self, task: Task) -> Iterator[PartMarker]:
         config, part = self.config, task.part
         documents = tables.read_table(config.path("documents", f"{part}.parquet"), ["doc_id"])
-        decided = decide(config, part, self.rules[part.partition("/")[0]], len(documents))
+        rules = self.rules[part.partition("/")[0]]
+        decided = evaluate(rules, read_signals(config, part, rules) if rules else documents)
         columns = [documents["doc_id"].combine_chunks(), decided.drop, decided.reason]
         if self.buckets is not None:
             signals = read_signals(config, part, [reading(self.buckets.signal)])
             columns.append(buckets.assign(self.buckets, signals))
-        schema = DECISION if self.buckets is None else BUCKETED
-        decisions = pa.table(columns, schema=schema)
-        stats = tables.write_table(config.path(STAGE, f"{part}.parquet"), decisions, schema)
+        schema = _SCHEMA if self.buckets is None else _BUCKETED
+        path = config.path(STAGE, f"{part}.parquet")
+        stats = tables.write_table(path, pa.table(columns, schema=schema), schema, layout=NUMBERS)
         yield PartMarker(
             STAGE,
             part,
             task.recipe_id,
             [WrittenObject.of_table(STAGE, part, stats)],
-            _counts(decisions, decided.marginal),
+            _counts(decided),
         )
 
 
-def decide(config: CorpusConfig, part: str, rules: list[Rule], num_rows: int) -> Decisions:
-    """The rules on the signals of a part."""
-    if not rules:
-        kept = pa.nulls(num_rows, pa.bool_()).fill_null(False)
-        return Decisions(kept, pa.nulls(num_rows, pa.string()).fill_null(""), {})
-    return evaluate(rules, read_signals(config, part, rules))
-
-
 def read_signals(config: CorpusConfig, part: str, rules: list[Rule]) -> pa.Table:
-    """The columns that `rules` read, of all documents of a part."""
+    """The columns that `rules` read, of all documents of a part; strings as dictionaries."""
     columns = _columns_of(rules)
     arrays: dict[str, pa.ChunkedArray] = {}
     annotations = source_annotations(config, part.partition("/")[0])
@@ -151,7 +146,8 @@ def read_signals(config: CorpusConfig, part: str, rules: list[Rule]) -> pa.Table
         wanted = [name for name in group.schema.names if name in columns]
         if wanted:
             path = config.path(signals_stage(group.name), f"{part}.parquet")
-            table = tables.read_table(path, wanted)
+            strings = [name for name in wanted if pa.types.is_string(group.schema.field(name).type)]
+            table = tables.read_table(path, wanted, encoded=strings).unify_dictionaries()
             arrays |= {name: table[name] for name in wanted}
     return pa.table(arrays)
 
@@ -196,9 +192,8 @@ def _source(part: PartMarker) -> str:
     return part.part.split("/")[0]
 
 
-def _counts(decisions: pa.Table, marginal: dict[str, int]) -> dict[str, int]:
-    reasons = decisions["reason"].value_counts().to_pylist()
-    by_reason = {DROP_PREFIX + one["values"]: one["counts"] for one in reasons if one["values"]}
-    alone = {MARGINAL_PREFIX + name: count for name, count in marginal.items()}
-    kept = len(decisions) - sum(by_reason.values())
-    return {"documents": len(decisions), "kept": kept, **by_reason, **alone}
+def _counts(decided: Decisions) -> dict[str, int]:
+    dropped = {DROP_PREFIX + reason: count for reason, count in decided.first.items() if count}
+    alone = {MARGINAL_PREFIX + reason: count for reason, count in decided.marginal.items()}
+    kept = len(decided.drop) - sum(dropped.values())
+    return {"documents": len(decided.drop), "kept": kept, **dropped, **alone}

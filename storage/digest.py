@@ -1,8 +1,8 @@
 """Content digests: xxh3-128 over canonical column values, not over file bytes.
 
 Two tables have one digest iff their column names, types and values are equal, whatever the
-batches they were written in, the Parquet version or the compression. Every column feeds three
-streams (validity, lengths, values), so that batch boundaries cannot show.
+batches they were written in, the Parquet version or the compression. A dictionary is its values.
+Every column feeds three streams (validity, lengths, values), so that batch boundaries cannot show.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
@@ -25,8 +26,7 @@ class ColumnDigest:
         self._children = [ColumnDigest(child) for child in _child_types(arrow_type)]
 
     def update(self, array: pa.Array) -> None:
-        valid = np.asarray(array.is_valid().to_numpy(zero_copy_only=False), dtype=np.uint8)
-        self._validity.update(valid.tobytes())
+        self._validity.update(_validity(array).data)
         kind = self._type
         if _is_binary(kind):
             self._update_binary(array)
@@ -66,6 +66,18 @@ class ColumnDigest:
     def _update_lengths(self, array: pa.Array) -> None:
         offsets = np.asarray(array.offsets)
         self._lengths.update(np.diff(offsets).astype("<i8").tobytes())
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    """What a column holds: of a dictionary, its values."""
+    return kind.value_type if isinstance(kind, pa.DictionaryType) else kind
+
+
+def _validity(array: pa.Array) -> npt.NDArray[np.uint8]:
+    """1 for each value that is there."""
+    if array.null_count == 0:
+        return np.ones(len(array), np.uint8)
+    return np.asarray(array.is_valid().to_numpy(zero_copy_only=False), dtype=np.uint8)
 
 
 def _is_binary(kind: pa.DataType) -> bool:
@@ -109,16 +121,19 @@ class TableDigest:
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
-        self._columns = [ColumnDigest(field.type) for field in schema]
+        self._types = [_value_type(kind) for kind in schema.types]
+        self._columns = [ColumnDigest(kind) for kind in self._types]
 
     def update(self, batch: pa.RecordBatch) -> None:
         for column, array in zip(self._columns, batch.columns, strict=True):
-            column.update(array)
+            is_dictionary = isinstance(array, pa.DictionaryArray)
+            column.update(array.dictionary_decode() if is_dictionary else array)
 
     def hexdigest(self) -> str:
         total = xxhash.xxh3_128()
-        for field, column in zip(self._schema, self._columns, strict=True):
-            total.update(f"{field.name}\0{field.type}\0".encode())
+        names = self._schema.names
+        for name, kind, column in zip(names, self._types, self._columns, strict=True):
+            total.update(f"{name}\0{kind}\0".encode())
             total.update(column.digest())
         return total.hexdigest()
 

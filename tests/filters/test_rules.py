@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,7 @@ from filters.rules import (
     RATIOS,
     RecipeError,
     Rule,
+    breaks,
     check_signals,
     combine_recipes,
     evaluate,
@@ -52,17 +54,18 @@ LANGUAGE = Rule(signal="language", in_=("en", "de"), reason="language")
 
 
 def test_the_first_broken_rule_is_the_reason() -> None:
-    drop, reason, marginal = evaluate([SHORT, LONG, HASHES, SCORE, LANGUAGE], SIGNALS)
+    drop, reason, first, marginal = evaluate([SHORT, LONG, HASHES, SCORE, LANGUAGE], SIGNALS)
     assert reason.to_pylist() == ["short", "hashes", "score", "long"]
     assert drop.to_pylist() == [True] * 4
+    assert first == {"short": 1, "long": 1, "hashes": 1, "score": 1, "language": 0}
     assert marginal == {"short": 1, "long": 1, "hashes": 1, "score": 3, "language": 1}
 
 
 def test_kept_documents_have_no_reason() -> None:
-    drop, reason, marginal = evaluate([SHORT, HASHES], SIGNALS)
+    drop, reason, first, marginal = evaluate([SHORT, HASHES], SIGNALS)
     assert drop.to_pylist() == [True, True, False, False]
     assert reason.to_pylist() == ["short", "hashes", "", ""]
-    assert marginal == {"short": 1, "hashes": 1}
+    assert first == marginal == {"short": 1, "hashes": 1}
 
 
 def test_bounds_are_inclusive() -> None:
@@ -96,23 +99,81 @@ def test_rules_apply_where_another_signal_has_a_value() -> None:
 
 def test_no_rules_and_no_rows() -> None:
     assert evaluate([], SIGNALS).drop.to_pylist() == [False] * 4
-    drop, reason, marginal = evaluate([SHORT, LANGUAGE], SIGNALS.slice(0, 0))
-    assert (len(drop), len(reason), marginal) == (0, 0, {"short": 0, "language": 0})
+    drop, reason, first, marginal = evaluate([SHORT, LANGUAGE], SIGNALS.slice(0, 0))
+    assert (len(drop), len(reason)) == (0, 0)
+    assert first == marginal == {"short": 0, "language": 0}
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 100), max_size=30), st.lists(st.integers(0, 100), max_size=4))
-def test_decisions_equal_their_definition(values: list[int], bounds: list[int]) -> None:
-    rules = [Rule(signal="num_words", min=b, reason=f"at least {b}") for b in dict.fromkeys(bounds)]
-    table = pa.table({"num_words": pa.array(np.repeat(values, 2000).astype(np.int64))})
-    drop, reason, marginal = evaluate(rules, table)
-    for row, value in enumerate(values):
-        broken = [rule.reason for rule in rules if value < (rule.min or 0)]
-        assert drop[row * 2000].as_py() == bool(broken)
-        assert reason[row * 2000].as_py() == (broken or [""])[0]
-    assert marginal == {
-        rule.reason: 2000 * sum(value < (rule.min or 0) for value in values) for rule in rules
-    }
+NUMBERS = {
+    "words": st.integers(0, 10),
+    "lines": st.integers(0, 4),
+    "score": st.sampled_from([0.0, 0.3, 0.5, 1.0, float("nan")]),
+    "mass": st.sampled_from([0.0, 0.3, 2.5, float("inf"), float("nan")]),
+    "language": st.sampled_from(["en", "de", "fr", None]),
+}
+TYPES = {
+    "words": pa.int64(),
+    "lines": pa.uint32(),
+    "score": pa.float32(),
+    "mass": pa.float64(),
+    "language": pa.string(),
+}
+RULES = (
+    Rule(signal="words", min=3, reason="few"),
+    Rule(signal="words", min=2, max=7, reason="between", languages=("en", "fr")),
+    Rule(signal="words / words", max=0.5, reason="some"),
+    Rule(signal="words / lines", max=2.5, reason="long_lines"),
+    Rule(signal="score", min=0.3, reason="low"),
+    Rule(signal="mass", max=0.3, reason="heavy", where=(("language", ("de",)),)),
+    Rule(signal="score / mass", min=0.1, reason="density"),
+    Rule(signal="language", in_=("en", "de"), reason="language"),
+    Rule(signal="language", in_=("fr",), reason="low", unless=(("language", ("en",)),)),
+)
+
+
+def is_broken(rule: Rule, row: dict[str, Any]) -> bool:
+    """The definition, for one document."""
+    languages = rule.languages and row["language"] not in rule.languages
+    where = any(row[name] not in values for name, values in rule.where or ())
+    unless = any(row[name] in values for name, values in rule.unless or ())
+    if languages or where or unless:
+        return False
+    if rule.in_ is not None:
+        return row[rule.signal] not in rule.in_
+    above, _, below = rule.signal.partition(" / ")
+    value, low, high = row[above], rule.min, rule.max
+    if below:
+        value = value / max(row[below], 1)
+    elif above == "score":  # stored as float32, and so compared
+        low, high = (bound if bound is None else float(np.float32(bound)) for bound in (low, high))
+    return not ((low is None or value >= low) and (high is None or value <= high))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.fixed_dictionaries(NUMBERS), max_size=12),
+    st.permutations(RULES),
+    st.integers(1, 3000),
+    st.booleans(),
+)
+def test_decisions_equal_their_definition(
+    rows: list[dict[str, Any]], rules: list[Rule], copies: int, encoded: bool
+) -> None:
+    table = pa.Table.from_pylist(rows, pa.schema(list(TYPES.items())))
+    rows = table.to_pylist()  # with scores as they are stored
+    table = table.take(pa.array(np.repeat(np.arange(len(rows)), copies)))
+    if encoded:
+        table = table.set_column(4, "language", table["language"].dictionary_encode())
+    drop, reason, first, marginal = evaluate(rules, table)
+    broken = [[rule.reason for rule in rules if is_broken(rule, row)] for row in rows]
+    assert drop.to_pylist() == [bool(ones) for ones in broken for _ in range(copies)]
+    assert reason.to_pylist() == [(ones or [""])[0] for ones in broken for _ in range(copies)]
+    for name in {rule.reason for rule in rules}:
+        assert first[name] == copies * sum(ones[:1] == [name] for ones in broken)
+        assert marginal[name] == copies * sum(ones.count(name) for ones in broken)
+    for rule in rules:
+        alone = [is_broken(rule, row) for row in rows for _ in range(copies)]
+        assert breaks(rule, table).tolist() == alone
 
 
 def test_shipped_recipes_use_signals_that_exist() -> None:

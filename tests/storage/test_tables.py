@@ -78,6 +78,25 @@ def test_digest_tells_where_a_string_ends():
     assert digest(["ab", "c"]) != digest(["a", "bc"])
 
 
+@given(
+    words=st.lists(st.none() | st.sampled_from(["", "a", "bb"]) | st.text()),
+    cut=st.integers(0, 9),
+)
+def test_a_dictionary_is_stored_as_its_values(tmp_path_factory, words, cut):
+    plain = pa.schema([("word", pa.string()), ("row", pa.uint64())])
+    encoded = plain.set(0, pa.field("word", pa.dictionary(pa.int32(), pa.string())))
+    rows = pa.table({"word": words, "row": range(len(words))}, plain)
+    pieces = [rows.slice(0, cut).cast(encoded), rows.slice(cut).cast(encoded)]
+    path = str(tmp_path_factory.mktemp("tables") / "t.parquet")
+    batches = (batch for piece in pieces for batch in piece.to_batches())
+    stats = tables.write_table(path, batches, encoded, layout=tables.NUMBERS)
+    assert stats.digest == table_digest(plain, rows.to_batches())
+    assert tables.read_table(path).equals(rows)
+    again = tables.read_table(path, ["word"], encoded=["word"])
+    assert pa.types.is_dictionary(again.schema.field("word").type) or not words
+    assert again["word"].to_pylist() == words
+
+
 @given(rows=ROWS)
 def test_round_trip(tmp_path_factory, rows):
     path = str(tmp_path_factory.mktemp("tables") / "a" / "t.parquet")
@@ -112,10 +131,8 @@ def test_batches_are_bounded_in_rows_and_bytes(tmp_path):
 def test_row_groups_without_wanted_rows_are_not_read(tmp_path_factory, wanted):
     path = str(tmp_path_factory.mktemp("groups") / "t.parquet")
     schema = pa.schema([("id", pa.uint64())])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "ROW_GROUP_BYTES", 80)  # ten numbers
-        batches = (pa.record_batch([pa.array([k], pa.uint64())], schema) for k in range(100))
-        tables.write_table(path, batches, schema)
+    batches = (pa.record_batch([pa.array([k], pa.uint64())], schema) for k in range(100))
+    tables.write_table(path, batches, schema, layout=tables.Layout("zstd", 80))  # ten numbers
     rows = np.array(wanted, np.int64)
     read = list(tables.iter_batches_with(path, rows, ["id"]))
     found = [start + k for start, batch in read for k in range(batch.num_rows)]
@@ -136,11 +153,14 @@ def test_documents_schema_is_the_published_one():
     ]  # fmt: skip
 
 
-def test_a_flipped_bit_of_the_pages_is_an_error_or_changes_nothing(tmp_path):
+@pytest.mark.parametrize("layout", [tables.TEXT, tables.NUMBERS])
+@pytest.mark.parametrize("nullable", [True, False])
+def test_a_flipped_bit_of_the_pages_is_an_error_or_changes_nothing(tmp_path, layout, nullable):
     """Headers of pages have no checksum, but none of their bits gives other values in silence."""
     rows = pa.table({"id": range(40), "name": ["some", "text"] * 20, "score": [0.5] * 40})
+    rows = rows.cast(pa.schema([field.with_nullable(nullable) for field in rows.schema]))
     path = str(tmp_path / "table.parquet")
-    tables.write_table(path, rows, rows.schema)
+    tables.write_table(path, rows, rows.schema, layout=layout)
     whole = (tmp_path / "table.parquet").read_bytes()
     footer = int.from_bytes(whole[-8:-4], "little") + 8
     num_errors = 0

@@ -69,17 +69,14 @@ def test_shortened_stops_reading() -> None:
     assert list(shortened(pieces(), 5)) == [Piece("abc"), Piece("de", "line")]
 
 
-def test_read_row_reads_the_row_group_that_holds_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tables, "ROW_GROUP_BYTES", 100)
+def test_read_row_reads_the_row_group_that_holds_it(tmp_path: Path) -> None:
     schema = pa.schema([("n", pa.int64()), ("text", pa.large_string())])
     path = str(tmp_path / "rows.parquet")
     batches = [
         pa.RecordBatch.from_pydict({"n": [n, n + 1], "text": ["x" * 60, "y"]}, schema)
         for n in range(0, 20, 2)
     ]
-    tables.write_table(path, batches, schema)
+    tables.write_table(path, batches, schema, layout=tables.Layout("zstd", 100))
     with tables.open_table(path) as parquet:
         assert parquet.num_row_groups > 3
     assert [read_row(path, row, ["n"])["n"] for row in range(20)] == list(range(20))

@@ -1,0 +1,103 @@
+"""Which rows have a value out of bounds: the kernels below rules.py, one pass for each rule.
+
+A ratio is divided where it is compared, and no column of quotients or of answers is written: a rule
+takes about 2 ns a row, less than half of numpy's division, two comparisons, count and copy.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.bool_]
+_KEPT_WHOLE = (np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.float64))
+
+
+def mark_outside(
+    values: npt.NDArray,
+    lowest: float | None,
+    highest: float | None,
+    rows: Rows,
+    codes: npt.NDArray[np.uint16],
+    code: int,
+) -> int:
+    """Writes `code` where a value of `rows` is out of bounds or NaN; returns how many are.
+
+    `values` of any number type; bounds are inclusive and compared as numpy does: a column of floats
+    with the bound rounded to its type, so that 0.3 is within a stored float32 of 0.3.
+    """
+    kind = values.dtype.type if values.dtype.kind == "f" else np.float64
+    if values.dtype not in _KEPT_WHOLE:
+        values = values.astype(np.float64)
+    low = kind(-inf if lowest is None else lowest)
+    high = kind(inf if highest is None else highest)
+    return _mark_values(_read_only(values), low, high, rows, codes, np.uint16(code))
+
+
+def mark_ratio_outside(
+    above: npt.NDArray[np.int64],
+    below: npt.NDArray[np.int64],
+    lowest: float | None,
+    highest: float | None,
+    rows: Rows,
+    codes: npt.NDArray[np.uint16],
+    code: int,
+) -> int:
+    """The same for above / max(below, 1), divided as float64."""
+    low, high = -inf if lowest is None else lowest, inf if highest is None else highest
+    above, below = _read_only(above), _read_only(below)
+    return _mark_ratios(above, below, low, high, rows, codes, np.uint16(code))
+
+
+def mark_unlisted(
+    places: npt.NDArray[np.int32],
+    listed: Rows,
+    rows: Rows,
+    codes: npt.NDArray[np.uint16],
+    code: int,
+) -> int:
+    """The same for rows whose value, by its place among the distinct ones, is not listed."""
+    return _mark_unlisted(_read_only(places), listed, rows, codes, np.uint16(code))
+
+
+def _read_only(values: npt.NDArray) -> npt.NDArray:
+    """Contiguous and read-only, as Arrow's columns are: one compiled kernel for all arrays."""
+    values = np.ascontiguousarray(values).view()
+    values.flags.writeable = False
+    return values
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _mark_values(values, lowest, highest, rows, codes, code):
+    num_outside = 0
+    for row in range(codes.size):
+        inside = (values[row] >= lowest) & (values[row] <= highest)
+        outside = rows[row] & (not inside)
+        codes[row] = code if outside else codes[row]
+        num_outside += outside
+    return num_outside
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _mark_ratios(above, below, lowest, highest, rows, codes, code):
+    num_outside = 0
+    for row in range(codes.size):
+        value = float(above[row]) / float(max(below[row], 1))
+        inside = (value >= lowest) & (value <= highest)
+        outside = rows[row] & (not inside)
+        codes[row] = code if outside else codes[row]
+        num_outside += outside
+    return num_outside
+
+
+@numba.njit(nogil=True, cache=True)
+def _mark_unlisted(places, listed, rows, codes, code):
+    num_outside = 0
+    for row in range(codes.size):
+        outside = rows[row] & (not listed[places[row]])
+        codes[row] = code if outside else codes[row]
+        num_outside += outside
+    return num_outside
