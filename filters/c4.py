@@ -56,7 +56,7 @@ from filters.c4_lines import (
     clean_page,
     new_spans,
 )
-from filters.chunk_table import fit_cache, new_chunk_table
+from filters.chunk_table import ChunkTable, fit_cache, keep_known_chunks, known_chunks
 from filters.chunks import new_chunks
 from filters.columns import text_bytes
 from filters.kernels import sources_digest
@@ -113,7 +113,10 @@ def compute_with_edits(batch: pa.RecordBatch, params: C4Params) -> tuple[pa.Reco
     scratch = np.empty(np.max(np.diff(offsets), initial=0), np.uint8)
     uncited = scratch.view()
     uncited.flags.writeable = False  # the type of `data`: kernels are compiled once for both
-    spans = _clean_pages(offsets, data, scratch, uncited, counts, *_line_rules(params))
+    spans, table = _clean_pages(
+        offsets, data, scratch, uncited, counts, known_chunks(), *_line_rules(params)
+    )
+    keep_known_chunks(table)
     arrays = [pa.array(column) for column in counts]
     return pa.RecordBatch.from_arrays(arrays, schema=schema(params)), _edits_table(spans)
 
@@ -145,7 +148,9 @@ def _edits_table(spans: npt.NDArray[np.int64]) -> pa.Table:
     )
 
 
-def _compile(sources: str) -> Callable[..., npt.NDArray[np.int64]]:
+def _compile(
+    sources: str,
+) -> Callable[..., tuple[npt.NDArray[np.int64], tuple[npt.NDArray, ...]]]:
     @numba.njit(cache=True, nogil=True)
     def clean_pages(
         offsets,
@@ -153,18 +158,20 @@ def _compile(sources: str) -> Callable[..., npt.NDArray[np.int64]]:
         scratch,
         uncited,
         counts,
+        known,
         max_word_chars,
         min_words,
         require_terminal,
         count_cited_words,
         end_marks,
     ):
-        """Set counts int64[columns, rows]; returns the spans int64[spans, 5]."""
+        """Set counts int64[columns, rows]; returns the spans int64[spans, 5] and the table."""
         _ = sources  # part of the cache's key
         line_rules = LineRules(
             max_word_chars, min_words, require_terminal, count_cited_words, end_marks
         )
-        table, chunk, chunks, spans = new_chunk_table(), new_chunk(), new_chunks(), new_spans()
+        table = ChunkTable(known[0], known[1], known[2], known[3], known[4])
+        chunk, chunks, spans = new_chunk(), new_chunks(), new_spans()
         row_counts = np.empty(len(COLUMNS), np.int64)
         for row in range(offsets.size - 1):
             table, spans = clean_page(
@@ -183,7 +190,9 @@ def _compile(sources: str) -> Callable[..., npt.NDArray[np.int64]]:
             )
             for k in range(row_counts.size):
                 counts[k, row] = row_counts[k]
-        return spans.values[: spans.used[0]]
+        table = fit_cache(table)
+        kept = (table.used, table.slots, table.chunks, table.words, table.bytes)
+        return spans.values[: spans.used[0]], kept
 
     return clean_pages
 

@@ -1,13 +1,14 @@
-"""The chunks of a batch that are more than a word of letters, each analysed once.
+"""The chunks that are more than a word of letters, each analysed once in a thread.
 
 What the rules need of a chunk (where its words end, how many of them are alphabetic, how many `#`
-it holds) is computed when it is first seen and read from this table from then on. A chunk is found
-by its bytes, not by a hash alone, so counts do not depend on which other documents are in the
-batch.
+it holds) is computed when it is first seen and read from this table from then on: by the signals
+and by C4's editor, in one batch and the next. A chunk is found by its bytes, not by a hash alone,
+so counts do not depend on what was seen before.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import Any, NamedTuple
 
 import numba
@@ -58,6 +59,7 @@ WORD = np.dtype(
 MAX_CHUNKS = 1 << 16
 """Between documents, a table with more chunks is emptied. With 1 << 13, text with many different
 words (Hebrew, Korean) was analysed again and again and took twice the time."""
+_MAX_WORDS, _MAX_BYTES = 4 * MAX_CHUNKS, 32 * MAX_CHUNKS  # likewise, if chunks are long
 _FIRST_CHUNKS = 1 << 13
 _ROOM = MAX_CHUNK_BYTES + 8  # words and bytes that one chunk may need
 _SLOTS_PER_CHUNK = 4
@@ -93,10 +95,31 @@ def new_chunk_table():
     )
 
 
+class _Known(threading.local):
+    """The arrays of the table of this thread; a kernel's cache cannot hold types of ours."""
+
+    arrays: tuple[npt.NDArray, ...] | None = None
+
+
+_known = _Known()
+
+
+def known_chunks() -> tuple[npt.NDArray, ...]:
+    """The fields of the table that this thread has filled so far."""
+    return tuple(new_chunk_table()) if _known.arrays is None else _known.arrays
+
+
+def keep_known_chunks(table: tuple[npt.NDArray, ...]) -> None:
+    """Keeps the fields of a table for the thread's next batch."""
+    _known.arrays = tuple(table)
+
+
 @numba.njit(nogil=True)
 def fit_cache(table):
     """The table to use for the next document."""
-    return table if table.used[0] <= MAX_CHUNKS else new_chunk_table()
+    num_chunks, num_words, num_bytes = table.used
+    fits = num_chunks <= MAX_CHUNKS and num_words <= _MAX_WORDS and num_bytes <= _MAX_BYTES
+    return table if fits else new_chunk_table()
 
 
 @inlined

@@ -69,7 +69,8 @@ from filters.chunk_table import (
     fit_cache,
     grown,
     has_room,
-    new_chunk_table,
+    keep_known_chunks,
+    known_chunks,
 )
 from filters.chunks import WINDOW, Chunks, Place, new_chunks, read_chunks
 from filters.columns import text_bytes
@@ -119,7 +120,7 @@ def compute(batch: pa.RecordBatch, params: Mapping[str, Any] | None = None) -> p
         raise ValueError(f"signal group text takes no parameters, not {sorted(params)}")
     offsets, data = text_bytes(batch.column("text"))
     counts = np.empty((len(COLUMNS), batch.num_rows), np.int64)
-    _count_documents(offsets, data, counts)
+    keep_known_chunks(_count_documents(offsets, data, counts, known_chunks()))
     return pa.RecordBatch.from_arrays([pa.array(column) for column in counts], schema=SCHEMA)
 
 
@@ -147,9 +148,9 @@ class Work(NamedTuple):
 
 
 @numba.njit(nogil=True)
-def _new_work():
+def _new_work(table):
     return Work(
-        new_chunk_table(),
+        table,
         new_chunk(),
         new_chunks(),
         new_vocabulary(),
@@ -208,15 +209,16 @@ def _with_room(numbers, at_least):
     return larger
 
 
-def _compile(sources: str) -> Callable[..., None]:
+def _compile(sources: str) -> Callable[..., tuple[npt.NDArray, ...]]:
     @numba.njit(cache=True, nogil=True)
-    def count_documents(offsets, data, counts):
-        """Set counts int64[columns, rows]."""
+    def count_documents(offsets, data, counts, known):
+        """Set counts int64[columns, rows]; returns the table of chunks."""
         _ = sources  # part of the cache's key
         line_counts = np.empty(len(LINE_COLUMNS), np.int64)
         word_counts = np.empty(len(WORD_COLUMNS), np.int64)
         ngram_counts = np.empty(len(NGRAM_COLUMNS), np.int64)
-        work, ngram_work = _new_work(), new_ngram_work(1 << 12)
+        work = _new_work(ChunkTable(known[0], known[1], known[2], known[3], known[4]))
+        ngram_work = new_ngram_work(1 << 12)
         for document in range(offsets.size - 1):
             start, stop = offsets[document], offsets[document + 1]
             count_lines(data, start, stop, line_counts)
@@ -228,6 +230,8 @@ def _compile(sources: str) -> Callable[..., None]:
                 work.words, num_words, work.vocabulary.entries, ngram_work, ngram_counts
             )
             _store(line_counts, word_counts, ngram_counts, counts, document)
+        table = fit_cache(work.table)
+        return table.used, table.slots, table.chunks, table.words, table.bytes
 
     return count_documents
 
