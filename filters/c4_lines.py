@@ -26,7 +26,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from filters.bits import are_letters, are_letters_of, hash_bytes, hash_word, load_word
+from filters.bits import are_letters, hash_bytes
 from filters.blocks import (
     BLOCK,
     bits_before,
@@ -555,7 +555,7 @@ def _count_chunks(left, chunks, num_chunks, before, ended, table, chunk, out):
         if ended and _line_ends(left, before, start):
             ended = np.int64(0)
         byte, size = left[np.uint64(start)], stop - start
-        if size <= 8 and _is_short_word(load_word(left, start, stop), size):
+        if chunks.letters[k] and not _may_be_contraction(left, start, stop):
             words += 1
             sentences += ended
             ended = np.int64(0)
@@ -590,9 +590,9 @@ def _count_chunks(left, chunks, num_chunks, before, ended, table, chunk, out):
 
 
 @inlined
-def _is_short_word(word, size):
-    """Whether a chunk of at most eight bytes is one word of ASCII letters: most are."""
-    return are_letters_of(word, size) and not contraction(hash_word(word, size))
+def _may_be_contraction(left, start, stop):
+    """Whether ASCII letters may be a contraction, without a look at those after the tenth."""
+    return stop - start <= 10 and contraction(hash_bytes(left, start, stop)) > 0
 
 
 @leaf

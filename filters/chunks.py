@@ -45,10 +45,14 @@ _WRITTEN_AT_ONCE = 4
 
 
 class Chunks(NamedTuple):
-    """Chunks in a row, data[starts[k]:ends[k]]; int64."""
+    """Chunks in a row, data[starts[k]:ends[k]].
+
+    letters uint8: 1 where all bytes are ASCII letters and it cost nothing to know, else 0.
+    """
 
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
+    letters: npt.NDArray[np.uint8]
 
 
 class Place(NamedTuple):
@@ -62,7 +66,7 @@ class Place(NamedTuple):
 def new_chunks():
     """Room for the chunks of one window."""
     size = WINDOW + BLOCK + _WRITTEN_AT_ONCE
-    return Chunks(np.empty(size, np.int64), np.empty(size, np.int64))
+    return Chunks(np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.uint8))
 
 
 @inlined
@@ -121,11 +125,12 @@ def read_chunks(data, place, stop, chunks):
         starts = inside & ~before
         ends = ~inside & before & low_bits(size + is_solo)
         runs = (starts & letters | in_letters) + letters  # carries go through all letters of a run
-        cuts = runs & ~letters & inside & (spaces >> _ONE)
+        run_ends = runs & ~letters
+        cuts = run_ends & inside & (spaces >> _ONE)
         if cuts:
             cuts = _closing_marks(data, i, cuts, starts, chunks.starts[found])
-        _write(chunks.starts, found + np.int64(is_open), i, starts | cuts)
-        _write(chunks.ends, found, i, ends | cuts)
+        _write_starts(chunks, found + np.int64(is_open), i, starts | cuts)
+        _write_ends(chunks, found, i, ends | cuts, run_ends)
         after_space += num_bits(starts) - np.int64(i == joined and starts & _ONE)
         found += num_bits(ends | cuts)
         if is_solo:
@@ -141,10 +146,12 @@ def read_chunks(data, place, stop, chunks):
         if is_open and i - chunks.starts[found] > _SURE_BYTES:
             i = joined = _run_end(data, chunks.starts[found], stop)
             chunks.ends[found] = i
+            chunks.letters[found] = 0
             found += 1
             is_open = in_letters = np.uint64(0)
     if is_open and i >= stop:
         chunks.ends[found] = stop
+        chunks.letters[found] = in_letters
         found += 1
     elif is_open:
         i = chunks.starts[found]
@@ -199,12 +206,25 @@ def _closing_marks(data, i, cuts, starts, open_start):
 
 
 @inlined
-def _write(places, first, i, mask):
+def _write_starts(chunks, first, i, mask):
     """Write the places of the bits, and up to three more numbers: no branch for each bit."""
     index = np.uint64(first)
     while mask:
         for k in range(_WRITTEN_AT_ONCE):
-            places[index + np.uint64(k)] = i + lowest_bit(mask)
+            chunks.starts[index + np.uint64(k)] = i + lowest_bit(mask)
+            mask &= mask - _ONE
+        index += np.uint64(_WRITTEN_AT_ONCE)
+
+
+@inlined
+def _write_ends(chunks, first, i, mask, run_ends):
+    """The same for ends; those of letters all through are among `run_ends`."""
+    index = np.uint64(first)
+    while mask:
+        for k in range(_WRITTEN_AT_ONCE):
+            at = lowest_bit(mask)
+            chunks.ends[index + np.uint64(k)] = i + at
+            chunks.letters[index + np.uint64(k)] = run_ends >> np.uint64(at & 63) & _ONE
             mask &= mask - _ONE
         index += np.uint64(_WRITTEN_AT_ONCE)
 
@@ -227,6 +247,7 @@ def _read_solo(data, i, stop, chunks, found):
             flags = np.uint32(0)
         chunks.starts[found] = start
         chunks.ends[found] = i
+        chunks.letters[found] = 0
         found += 1
     return found, i
 
