@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from filters.bits import load_word
+from filters.bits import hash_bytes, hash_of, load_word
 from filters.kernels import inlined, leaf
 from filters.segment import MAX_CHUNK_BYTES, segment
 from filters.unicode import ALPHA, PUNCT, SYMBOL, TERMINAL
@@ -65,8 +65,12 @@ _ROOM = MAX_CHUNK_BYTES + 8  # words and bytes that one chunk may need
 _SLOTS_PER_CHUNK = 4
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
-_STOP_BYTES = np.array([int.from_bytes(w.encode(), "little") for w in STOP_WORDS], np.uint64)
-_STOP_SIZES = np.array([len(w) for w in STOP_WORDS], np.int64)
+_MAX_STOP_BYTES = max(map(len, STOP_WORDS))
+_STOP_HASHES = np.array([hash_of(word.encode()) for word in STOP_WORDS], np.uint64)
+# By the upper eight bits of a hash, the one stop word that it can be.
+_STOP_WORD_AT = np.zeros(256, np.uint8)
+_STOP_WORD_AT[_STOP_HASHES >> np.uint64(56)] = range(len(STOP_WORDS))
+assert len(set(_STOP_HASHES >> np.uint64(56))) == len(STOP_WORDS)
 _DOT, _HASH, _CURLY, _ELLIPSIS = ord("."), ord("#"), ord("{"), 0x2026
 
 
@@ -269,19 +273,17 @@ def _count_word(counts, any_flags, all_flags, num_chars):
 
 @leaf
 def _count_stop_word(record, data, start, stop):
-    bit = stop_word_bit(load_word(data, start, stop), stop - start)
+    bit = stop_word_bit(hash_bytes(data, start, stop), stop - start)
     record.stop_words |= bit
     record.counts[NUM_STOP_WORDS] += bit != 0
 
 
-@leaf
-def stop_word_bit(word, num_bytes):
-    """1 << k for stop word k, 0 for other words; `word` is the first bytes."""
-    if num_bytes <= 4:
-        for k in range(_STOP_BYTES.size):
-            if word == _STOP_BYTES[k] and num_bytes == _STOP_SIZES[k]:
-                return 1 << k
-    return 0
+@inlined
+def stop_word_bit(value, num_bytes):
+    """1 << k for stop word k, 0 for other words, by their hash: no branch to foresee."""
+    which = _STOP_WORD_AT[value >> np.uint64(56)]
+    same = (value == _STOP_HASHES[which]) & (num_bytes <= _MAX_STOP_BYTES)
+    return np.int64(same) << np.int64(which)
 
 
 @leaf

@@ -41,6 +41,7 @@ from filters.chunk_table import (
 )
 from filters.chunks import plain_word
 from filters.kernels import inlined, leaf
+from filters.segment import contraction
 
 ENTRY = np.dtype(
     [  # 32 bytes
@@ -53,6 +54,7 @@ ENTRY = np.dtype(
         ("num_bytes", np.uint16),
         ("num_chars", np.uint16),  # of words
         ("sentence", np.uint8),  # as in chunk_table.py
+        ("letters", np.uint8),  # 1 if it is known to be ASCII letters
     ],
     align=True,
 )
@@ -202,6 +204,7 @@ def number_chunks(vocabulary, data, origin, chunks, num_chunks, numbers, first):
         value = hash_bytes(data, start, stop)
         index = _number(vocabulary, used, value, data, origin, start, stop)
         entries[index].count += np.uint32(1)
+        entries[index].letters = chunks.letters[k]
         numbers[to + k] = index
         used += np.uint64(index == used)
     vocabulary.used[_ENTRIES] = used
@@ -221,7 +224,10 @@ def describe_chunks(vocabulary, table, chunk, data, origin, index, stop, out):
         entry = entries[index]
         count, start = np.int64(entry.count), origin + np.int64(entry.start)
         num_bytes = np.int64(entry.num_bytes)
-        num_chars = plain_word(data, start, start + num_bytes, entry.hash)
+        if entry.letters and not contraction(entry.hash):
+            num_chars = num_bytes
+        else:
+            num_chars = plain_word(data, start, start + num_bytes, entry.hash)
         if num_chars:
             entry.word = index
             entry.num_parts = 1
@@ -229,10 +235,9 @@ def describe_chunks(vocabulary, table, chunk, data, origin, index, stop, out):
             entry.sentence = STARTS_SENTENCE
             plain += count
             plain_chars += count * num_chars
-            if num_bytes <= 4:
-                bit = stop_word_bit(load_word(data, start, start + num_bytes), num_bytes)
-                stop_words |= bit
-                num_stop += count * (bit != 0)
+            bit = stop_word_bit(entry.hash, num_bytes)
+            stop_words |= bit
+            num_stop += count * (bit != 0)
         else:
             number = _look_up(table, entry, data, start, chunk)
             if number < 0:

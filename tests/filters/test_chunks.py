@@ -61,6 +61,7 @@ def read_all(data, start, stop, bounds):
         found, spaced, place = chunks.read_chunks(data, place, stop, work)
         for k in range(found):
             bounds[total, 0], bounds[total, 1] = work.starts[k], work.ends[k]
+            bounds[total, 2] = work.letters[k]
             total += 1
         after_space += spaced
     return total, after_space
@@ -71,9 +72,11 @@ def read(text: str, before: str = "", after: str = "") -> tuple[list[str], int]:
     start = len(before.encode())
     stop = start + len(text.encode())
     data = (before + text + after).encode()
-    bounds = np.zeros((len(data) + 1, 2), np.int64)
+    bounds = np.zeros((len(data) + 1, 3), np.int64)
     total, after_space = read_all(np.frombuffer(data, np.uint8), start, stop, bounds)
-    return [data[first:last].decode() for first, last in bounds[:total].tolist()], after_space
+    found = [(data[first:last], letters) for first, last, letters in bounds[:total].tolist()]
+    assert all(chunk.isalpha() for chunk, letters in found if letters)
+    return [chunk.decode() for chunk, _ in found], after_space
 
 
 PIECES = st.sampled_from(
