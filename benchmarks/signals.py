@@ -123,8 +123,8 @@ def print_rates(
 def ours(inputs: dict[str, list[str]], repeats: int) -> list[list[list[float]]]:
     """CPU seconds [inputs, steps, repeats]: signals, editor, view.
 
-    All inputs are measured in turn: a shared core is slower for minutes at a time. Each time is that
-    of a new thread, which knows no chunks from the time before.
+    All inputs are measured in turn: a shared core is slower for minutes at a time. Each round is a
+    new thread's, which knows no chunks from the round before.
     """
     steps = [steps_of(pa.array(texts, pa.large_string())) for texts in inputs.values()]
     for step in itertools.chain.from_iterable(steps):

@@ -138,6 +138,7 @@ def _copy(offsets, data, spans, new_offsets, new_data):
 
 @numba.njit(cache=True, nogil=True)
 def _append(out, to, piece):
-    for i in range(piece.size):
-        out[to + i] = piece[i]
+    first = np.uint64(to)  # unsigned: indexes that cannot be negative make a copy of blocks
+    for i in range(np.uint64(piece.size)):
+        out[first + i] = piece[i]
     return to + piece.size
