@@ -110,7 +110,9 @@ _known = _Known()
 
 def known_chunks() -> tuple[npt.NDArray, ...]:
     """The fields of the table that this thread has filled so far."""
-    return tuple(new_chunk_table()) if _known.arrays is None else _known.arrays
+    if _known.arrays is None:  # made without a kernel, which would be compiled in each process
+        _known.arrays = tuple(new_chunk_table.py_func())
+    return _known.arrays
 
 
 def keep_known_chunks(table: tuple[npt.NDArray, ...]) -> None:
