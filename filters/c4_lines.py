@@ -44,6 +44,7 @@ from filters.chunk_table import (
     learn_chunk,
 )
 from filters.chunks import (
+    SOLO_LETTER,
     Place,
     plain_word,
     read_chunks,
@@ -544,9 +545,9 @@ def _count_chunks(left, chunks, num_chunks, before, ended, table, chunk, out):
     """Count chunks after byte `before`, where a sentence has ended or not, while there is room.
 
     Returns how many, where the last one stops and whether a sentence ended there. The end of a line
-    ends sentences, too; those are counted by line. One ASCII character, a word of ASCII letters or
-    one that starts with a three-byte letter is not looked up. Other words are: decoding all of
-    their letters takes longer.
+    ends sentences, too; those are counted by line. One ASCII character, a word of ASCII letters, a
+    letter that is a word or a word that starts with a three-byte letter is not looked up. Other
+    words are: decoding all of their letters takes longer.
     """
     words = sentences = np.int64(0)
     k = np.uint64(0)
@@ -555,7 +556,8 @@ def _count_chunks(left, chunks, num_chunks, before, ended, table, chunk, out):
         if ended and _line_ends(left, before, start):
             ended = np.int64(0)
         byte, size = left[np.uint64(start)], stop - start
-        if chunks.letters[k] and not _may_be_contraction(left, start, stop):
+        kind = chunks.kinds[k]
+        if kind == SOLO_LETTER or (kind and not _may_be_contraction(left, start, stop)):
             words += 1
             sentences += ended
             ended = np.int64(0)

@@ -29,6 +29,8 @@ from filters.segment import MAX_CHUNK_BYTES, contraction
 from filters.unicode import ALPHA, LETTER, MARK, SOLO, SPACE
 from filters.utf8 import decode, decode_short, decode_three, flags_at
 
+UNKNOWN, ASCII_LETTERS, SOLO_LETTER = range(3)
+"""Kinds of chunks; the last is one letter with its marks. Neither holds anything else."""
 _PLAIN, _SPACE_BYTE, _DECODE = 0, 1, 2
 _BYTE_KINDS = np.zeros(256, np.uint8)
 _BYTE_KINDS[[9, 10, 11, 12, 13, 28, 29, 30, 31, 32]] = _SPACE_BYTE
@@ -47,12 +49,12 @@ _WRITTEN_AT_ONCE = 4
 class Chunks(NamedTuple):
     """Chunks in a row, data[starts[k]:ends[k]].
 
-    letters uint8: 1 where all bytes are ASCII letters and it cost nothing to know, else 0.
+    kinds uint8: what is known of each without another look at it, see ASCII_LETTERS.
     """
 
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
-    letters: npt.NDArray[np.uint8]
+    kinds: npt.NDArray[np.uint8]
 
 
 class Place(NamedTuple):
@@ -146,12 +148,12 @@ def read_chunks(data, place, stop, chunks):
         if is_open and i - chunks.starts[found] > _SURE_BYTES:
             i = joined = _run_end(data, chunks.starts[found], stop)
             chunks.ends[found] = i
-            chunks.letters[found] = 0
+            chunks.kinds[found] = UNKNOWN
             found += 1
             is_open = in_letters = np.uint64(0)
     if is_open and i >= stop:
         chunks.ends[found] = stop
-        chunks.letters[found] = in_letters
+        chunks.kinds[found] = ASCII_LETTERS if in_letters else UNKNOWN
         found += 1
     elif is_open:
         i = chunks.starts[found]
@@ -218,13 +220,13 @@ def _write_starts(chunks, first, i, mask):
 
 @inlined
 def _write_ends(chunks, first, i, mask, run_ends):
-    """The same for ends; those of letters all through are among `run_ends`."""
+    """The same for ends, and kinds: chunks that are ASCII_LETTERS end where `run_ends` has bits."""
     index = np.uint64(first)
     while mask:
         for k in range(_WRITTEN_AT_ONCE):
             at = lowest_bit(mask)
             chunks.ends[index + np.uint64(k)] = i + at
-            chunks.letters[index + np.uint64(k)] = run_ends >> np.uint64(at & 63) & _ONE
+            chunks.kinds[index + np.uint64(k)] = run_ends >> np.uint64(at & 63) & _ONE
             mask &= mask - _ONE
         index += np.uint64(_WRITTEN_AT_ONCE)
 
@@ -232,10 +234,11 @@ def _write_ends(chunks, first, i, mask, run_ends):
 @leaf
 def _read_solo(data, i, stop, chunks, found):
     """Read the `SOLO` letters from byte i on, each with its marks, up to what is none."""
-    flags = np.uint32(SOLO)
-    _, after = decode(data, i, stop)
+    code_point, after = decode(data, i, stop)
+    flags = flags_at(code_point)
     while flags & SOLO and found < WINDOW:
         start, limit = i, i + MAX_CHUNK_BYTES - 8
+        chunks.kinds[found] = SOLO_LETTER if flags & ALPHA else UNKNOWN  # others are digits
         i = after
         flags = np.uint32(0)
         while i < stop and data[i] >= 0x80:
@@ -247,7 +250,6 @@ def _read_solo(data, i, stop, chunks, found):
             flags = np.uint32(0)
         chunks.starts[found] = start
         chunks.ends[found] = i
-        chunks.letters[found] = 0
         found += 1
     return found, i
 

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from filters.bits import hash_bytes, load_word
+from filters.blocks import count_chars
 from filters.chunk_table import (
     ENDS_SENTENCE,
     HAS_SENTENCES,
@@ -39,7 +40,7 @@ from filters.chunk_table import (
     learn_chunk,
     stop_word_bit,
 )
-from filters.chunks import plain_word
+from filters.chunks import ASCII_LETTERS, SOLO_LETTER, plain_word
 from filters.kernels import inlined, leaf
 from filters.segment import contraction
 
@@ -54,7 +55,7 @@ ENTRY = np.dtype(
         ("num_bytes", np.uint16),
         ("num_chars", np.uint16),  # of words
         ("sentence", np.uint8),  # as in chunk_table.py
-        ("letters", np.uint8),  # 1 if it is known to be ASCII letters
+        ("kind", np.uint8),  # as in chunks.py
     ],
     align=True,
 )
@@ -204,7 +205,7 @@ def number_chunks(vocabulary, data, origin, chunks, num_chunks, numbers, first):
         value = hash_bytes(data, start, stop)
         index = _number(vocabulary, used, value, data, origin, start, stop)
         entries[index].count += np.uint32(1)
-        entries[index].letters = chunks.letters[k]
+        entries[index].kind = chunks.kinds[k]
         numbers[to + k] = index
         used += np.uint64(index == used)
     vocabulary.used[_ENTRIES] = used
@@ -224,7 +225,9 @@ def describe_chunks(vocabulary, table, chunk, data, origin, index, stop, out):
         entry = entries[index]
         count, start = np.int64(entry.count), origin + np.int64(entry.start)
         num_bytes = np.int64(entry.num_bytes)
-        if entry.letters and not contraction(entry.hash):
+        if entry.kind == SOLO_LETTER:
+            num_chars = count_chars(data, start, start + num_bytes)
+        elif entry.kind == ASCII_LETTERS and not contraction(entry.hash):
             num_chars = num_bytes
         else:
             num_chars = plain_word(data, start, start + num_bytes, entry.hash)

@@ -39,6 +39,11 @@ def ends_solo(chunk: str) -> bool:
     return has(unicode.SOLO, chunk[0])
 
 
+def is_solo_letter(chunk: str) -> bool:
+    marks = all(has(unicode.MARK, char) for char in chunk[1:])
+    return marks and ends_solo(chunk) and has(unicode.ALPHA, chunk[0])
+
+
 def without_closing_mark(chunk: str) -> list[str]:
     if not re.fullmatch("[A-Za-z]+[,;:!?.]", chunk):
         return [chunk]
@@ -61,7 +66,7 @@ def read_all(data, start, stop, bounds):
         found, spaced, place = chunks.read_chunks(data, place, stop, work)
         for k in range(found):
             bounds[total, 0], bounds[total, 1] = work.starts[k], work.ends[k]
-            bounds[total, 2] = work.letters[k]
+            bounds[total, 2] = work.kinds[k]
             total += 1
         after_space += spaced
     return total, after_space
@@ -74,8 +79,10 @@ def read(text: str, before: str = "", after: str = "") -> tuple[list[str], int]:
     data = (before + text + after).encode()
     bounds = np.zeros((len(data) + 1, 3), np.int64)
     total, after_space = read_all(np.frombuffer(data, np.uint8), start, stop, bounds)
-    found = [(data[first:last], letters) for first, last, letters in bounds[:total].tolist()]
-    assert all(chunk.isalpha() for chunk, letters in found if letters)
+    found = [(data[first:last], kind) for first, last, kind in bounds[:total].tolist()]
+    for chunk, kind in found:
+        assert kind != chunks.ASCII_LETTERS or chunk.isalpha()
+        assert kind != chunks.SOLO_LETTER or is_solo_letter(chunk.decode())
     return [chunk.decode() for chunk, _ in found], after_space
 
 
