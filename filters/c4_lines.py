@@ -33,6 +33,8 @@ from filters.blocks import (
     byte_from,
     count_chars,
     equal_to,
+    highest_bit,
+    in_range,
     lowest_bit,
     num_bits,
 )
@@ -50,7 +52,7 @@ from filters.chunks import (
     read_chunks,
     skip_space,
     skip_word,
-    spaces_and_leads,
+    word_starts,
 )
 from filters.kernels import inlined, leaf
 from filters.lines import SHORT_LINE_CHARS, has_slot, insert, new_hash_set, next_break, with_room
@@ -419,36 +421,42 @@ def _judge(page, first, last, left, start, stop, line_rules, is_telling):
 
 @leaf
 def _has_long_word(data, i, stop, max_chars):
-    if stop - i <= max_chars:
-        return False
-    num_chars = np.int64(0)
-    while i < stop and num_chars <= max_chars:
+    """Whether a word of str.split in data[i:stop], where one may start, has more characters."""
+    while stop - i > max_chars:
+        after = _after_last_space(data, i, i + max_chars)
+        if after > i:  # no word before it is too long, as they have fewer bytes
+            i = after
+            continue
         i = skip_space(data, i, stop)
         i, num_chars = skip_word(data, i, stop)
-    return num_chars > max_chars
+        if num_chars > max_chars:
+            return True
+    return False
+
+
+@leaf
+def _after_last_space(data, i, stop):
+    """The byte after the last ASCII white space in data[i:stop], or i."""
+    block = stop
+    while block > i:
+        block = max(i, block - BLOCK)
+        spaces = (in_range(data, block, 0x09, 0x0D) | in_range(data, block, 0x1C, 0x20)) & (
+            bits_before(block, stop)
+        )
+        if spaces:
+            return block + highest_bit(spaces) + 1
+    return i
 
 
 @inlined
 def _has_words(data, i, stop, at_least):
-    if i < stop:
-        spaces, leads = spaces_and_leads(data, i, stop)
-        starts = ~spaces & (spaces << np.uint64(1) | np.uint64(1))
-        before_leads = (leads & (~leads + np.uint64(1))) - np.uint64(1)
-        if num_bits(starts & before_leads) >= at_least:
-            return True
-    return _are_words(data, i, stop, at_least)
-
-
-@leaf
-def _are_words(data, i, stop, at_least):
-    found = 0
-    while found < at_least:
-        i = skip_space(data, i, stop)
-        if i == stop:
-            return False
-        i, _ = skip_word(data, i, stop)
-        found += 1
-    return True
+    """Whether data[i:stop] has so many words of str.split."""
+    found, after_space = np.int64(0), np.uint64(1)
+    while i < stop and found < at_least:
+        starts, after_space = word_starts(data, i, stop, after_space)
+        found += num_bits(starts)
+        i += BLOCK
+    return found >= at_least
 
 
 @inlined

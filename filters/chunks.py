@@ -72,7 +72,7 @@ def new_chunks():
 
 
 @inlined
-def spaces_and_leads(data, i, stop):
+def _spaces_and_leads(data, i, stop):
     """ASCII white space in data[i:i + 64], and the leads of what may be other space or `SOLO`.
 
     Bytes from `stop` on count as space; i < stop.
@@ -103,6 +103,47 @@ def _harmless(data, i):
     )
 
 
+@inlined
+def word_starts(data, i, stop, after_space):
+    """Where words of str.split start in data[i:i + 64], and the next block's `after_space`.
+
+    after_space: bits of the characters of the block that come after white space of the one before.
+    """
+    inside = bits_before(i, stop)
+    ascii_space = in_range(data, i, 0x09, 0x0D) | in_range(data, i, 0x1C, 0x20)
+    two = three = np.uint64(0)
+    if in_range(data, i, 0xC2, 0xE3):
+        two, three = _wide_spaces(data, i)
+    starts = (ascii_space << _ONE | two << np.uint64(2) | three << np.uint64(3) | after_space) & (
+        ~(ascii_space | two | three)
+    )
+    after_space = ascii_space >> np.uint64(63) | two >> np.uint64(62) | three >> np.uint64(61)
+    return starts & inside, after_space
+
+
+@inlined
+def _wide_spaces(data, i):
+    """The leads of white space of two and of three bytes, all there is beyond ASCII.
+
+    U+0085, 00A0; 1680, 2000-200A, 2028, 2029, 202F, 205F, 3000.
+    """
+    second_80 = equal_to(data, i + 1, 0x80)
+    two = equal_to(data, i, 0xC2) & (equal_to(data, i + 1, 0x85) | equal_to(data, i + 1, 0xA0))
+    general = (
+        in_range(data, i + 2, 0x80, 0x8A)
+        | in_range(data, i + 2, 0xA8, 0xA9)
+        | equal_to(data, i + 2, 0xAF)
+    )
+    last_80 = equal_to(data, i + 2, 0x80)
+    three = (
+        (equal_to(data, i, 0xE1) & equal_to(data, i + 1, 0x9A) & last_80)
+        | (equal_to(data, i, 0xE2) & second_80 & general)
+        | (equal_to(data, i, 0xE2) & equal_to(data, i + 1, 0x81) & equal_to(data, i + 2, 0x9F))
+        | (equal_to(data, i, 0xE3) & second_80 & last_80)
+    )
+    return two, three
+
+
 @leaf
 def read_chunks(data, place, stop, chunks):
     """Set `chunks` to the next ones of data[place.at:stop].
@@ -116,7 +157,7 @@ def read_chunks(data, place, stop, chunks):
     # Whether a chunk goes on at byte i, and whether it is all letters so far.
     is_open = in_letters = np.uint64(0)
     while i < stop and found < WINDOW:
-        spaces, leads = spaces_and_leads(data, i, stop)
+        spaces, leads = _spaces_and_leads(data, i, stop)
         size, is_solo = np.int64(_STRIDE), False
         if leads:
             spaces, size, is_solo = _read_leads(data, i, stop, spaces, leads)

@@ -141,6 +141,28 @@ def test_long_words_are_measured_in_characters() -> None:
     assert views == [lines[0]]
 
 
+LONG_LINE = st.lists(
+    st.builds(
+        lambda letter, size, white: letter * size + white,
+        st.sampled_from("ab\u00e9\u4e2d"),
+        st.sampled_from([1, 5, 62, 63, 64, 65, 500, 999, 1000, 1001]),
+        st.sampled_from([" ", "\t", "  ", "\u3000", "\xa0", " \u2003"]),
+    ),
+    min_size=1,
+    max_size=12,
+).map("".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(LONG_LINE, min_size=1, max_size=3).map("\n".join))
+def test_long_words_are_found_between_all_white_space(text: str) -> None:
+    params = VARIANTS["c4_fineweb"]
+    (view,), (count,) = cleaned([text], params)
+    expected, line_counts = clean(text, params)
+    assert view == expected
+    assert {name: count[name] for name in line_counts} == line_counts
+
+
 @pytest.mark.parametrize(("text", "sentences"), [("Mr. Smith saw 3.5 of it. Did he? Yes.", 3)])
 def test_sentences_of_a_line(text: str, sentences: int) -> None:
     _, (counts,) = cleaned([text], VARIANTS["c4"])

@@ -121,3 +121,34 @@ def test_letters_and_marks_are_nothing_else() -> None:
     others = unicode.SPACE | unicode.DIGIT | unicode.PUNCT | unicode.PREFIX | unicode.SUFFIX
     others |= unicode.ICON | unicode.QUOTE | unicode.CURRENCY | unicode.HYPHEN | unicode.SYMBOL
     assert not any(flags & unicode.LETTER and flags & others for flags in _CLASSES.flags.tolist())
+
+
+@numba.njit
+def starts_of_words(data, start, stop, places):
+    i, after_space, found = start, np.uint64(1), 0
+    while i < stop:
+        starts, after_space = chunks.word_starts(data, i, stop, after_space)
+        for bit in range(64):
+            if starts >> np.uint64(bit) & np.uint64(1):
+                places[found] = i - start + bit
+                found += 1
+        i += 64
+    return found
+
+
+WHITE = [chr(c) for c in range(0x110000) if chr(c).isspace()]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(WHITE) | PIECES, max_size=120).map("".join), TEXT, TEXT)
+@example("".join("w" * k + char for k, char in enumerate(WHITE * 3)), "", "")
+def test_words_start_where_str_split_starts_them(text: str, before: str, after: str) -> None:
+    start, stop = len(before.encode()), len((before + text).encode())
+    data = np.frombuffer((before + text + after).encode(), np.uint8)
+    places = np.zeros(len(text) + 1, np.int64)
+    found = starts_of_words(data, start, stop, places)
+    white = "".join(WHITE)
+    words = re.finditer(f"[^{re.escape(white)}]+", text)
+    expected = [len(text[: word.start()].encode()) for word in words]
+    assert places[:found].tolist() == expected
+    assert found == len(text.split())
