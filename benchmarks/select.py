@@ -1,6 +1,6 @@
 """Rules over stored signals: documents per second and core of the evaluation and of the stage.
 
-    python -m benchmarks.select [--encodings]
+    python -m benchmarks.select [--encodings [--prose PROSE]]
 
 Signals are those of random documents, as the `text` and `language` groups store them, in parts of
 the given size. `evaluate` is filters.rules.evaluate on columns in memory; `stage` is all that
@@ -8,7 +8,7 @@ the given size. `evaluate` is filters.rules.evaluate on columns in memory; `stag
 table of decisions. `share` is what the driver does before, in memory, when there is a rule by share
 such as "the best tenth": it counts the values of what the other rules keep. CPU seconds of the
 process, all threads, median of the repeats. `--encodings` compares ways to store the counts that
-the largest recipe reads.
+the largest recipe reads, random ones or those of documents of PROSE, drawn again and again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import io
 import os
 import statistics
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.minhash import cpu_seconds
+from benchmarks.prose import cut, read_text
 from filters import language, textstats
 from filters.rules import Rule, evaluate, load_recipe
 from filters.shares import ShareBounds
@@ -38,8 +40,8 @@ from storage.addresses import doc_ids
 
 ZSTD: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
 ENCODINGS: dict[str, dict[str, Any]] = {
-    "dictionary, zstd (as stored)": {**ZSTD},
-    "dictionary, lz4": {"compression": "lz4"},
+    "dictionary, lz4 (as stored)": {"compression": "lz4"},
+    "dictionary, zstd": {**ZSTD},
     "dictionary, not compressed": {"compression": "none"},
     "differences, zstd": {**ZSTD, "encoding": "DELTA_BINARY_PACKED"},
     "streams of bytes, zstd": {**ZSTD, "encoding": "BYTE_STREAM_SPLIT"},
@@ -47,6 +49,7 @@ ENCODINGS: dict[str, dict[str, Any]] = {
 }
 RECIPES = (["gopher-quality"], ["gopher-repetition"], ["gopher"])
 PART = "web/0000000-0000"
+MAX_MEGABYTES = 20
 BEST_TENTH = Rule(signal="language_score", top=0.1, reason="not_best")
 
 
@@ -55,13 +58,17 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--encodings", action="store_true")
+    parser.add_argument("--prose", type=Path, help="text or JSON lines, for --encodings")
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     pa.set_cpu_count(1)
     signals = random_signals(options.documents)
     print(f"{options.documents:,} documents in one part\n")
     if options.encodings:
-        print_encodings(signals.select(textstats.SCHEMA.names), options.repeats)
+        counts = signals.select(textstats.SCHEMA.names).cast(textstats.SCHEMA)
+        if options.prose:
+            counts = counts_of(options.prose, options.documents)
+        print_encodings(counts, options.repeats)
         return
     print("| recipes | rules | dropped | evaluate, documents/s | stage | share |")
     print("|---|--:|--:|--:|--:|--:|")
@@ -94,6 +101,14 @@ def random_signals(num_documents: int) -> pa.Table:
     arrays["language"] = pa.array(languages)
     arrays["language_score"] = pa.array(rng.random(num_documents, np.float32).round(4))
     return pa.table(arrays)
+
+
+def counts_of(prose: Path, num_documents: int) -> pa.Table:
+    """Counts of documents of 4,400 characters, drawn at random."""
+    texts = cut(read_text(prose, MAX_MEGABYTES), 4400)
+    batch = pa.record_batch({"text": pa.array(texts, pa.large_string())})
+    rows = np.random.default_rng(0).integers(0, len(texts), num_documents)
+    return pa.table(textstats.compute(batch)).take(pa.array(rows)).combine_chunks()
 
 
 def row(folder: str, recipe: list[str], signals: pa.Table, repeats: int) -> str:
