@@ -292,8 +292,9 @@ def train_classifier(
 ) -> None:
     """A quality classifier from labelled examples, with metrics of held-out ones."""
     from pipelines import train_classifier
+    from storage.settings import load_settings
 
-    config = train_classifier.TrainClassifierConfig.load(path, values or [])
+    config = load_settings(train_classifier.TrainClassifierConfig, path, values)
     print(train_classifier.run(config))
 
 
@@ -304,18 +305,20 @@ def train_perplexity(
 ) -> None:
     """An n-gram model of the texts of a language, with its perplexity of held-out ones."""
     from pipelines import train_perplexity
+    from storage.settings import load_settings
 
-    config = train_perplexity.TrainPerplexityConfig.load(path, values or [])
+    config = load_settings(train_perplexity.TrainPerplexityConfig, path, values)
     print(train_perplexity.run(config))
 
 
 @app.command()
 def train(path: TrainFile, values: SetValues = None) -> None:
     """Pre-train a model on shards; an interrupted run resumes."""
+    from storage.settings import load_settings
     from training import trainer
-    from training.config import load_train_config
+    from training.config import TrainConfig
 
-    result = trainer.train(load_train_config(path, values or []))
+    result = trainer.train(load_settings(TrainConfig, path, values))
     print(trainer.summary(result))
     if not result.is_finished:
         raise UserError(f"stopped after step {result.num_steps}; the same command goes on")
@@ -324,10 +327,11 @@ def train(path: TrainFile, values: SetValues = None) -> None:
 @app.command()
 def evaluate(path: TrainFile, values: SetValues = None) -> None:
     """Validation loss of the newest checkpoint beside unigram and Kneser-Ney bigram models."""
+    from storage.settings import load_settings
     from training import evaluate
-    from training.config import load_train_config
+    from training.config import TrainConfig
 
-    print(evaluate.run(load_train_config(path, values or [])))
+    print(evaluate.run(load_settings(TrainConfig, path, values)))
 
 
 @app.command()

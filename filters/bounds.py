@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Rows = npt.NDArray[np.bool_]
-_KEPT_WHOLE = (np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.float64))
+_COMPILED = (np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.float64))
 
 
 def mark_outside(
@@ -29,11 +29,11 @@ def mark_outside(
     `values` of any number type; bounds are inclusive and compared as numpy does: a column of floats
     with the bound rounded to its type, so that 0.3 is within a stored float32 of 0.3.
     """
-    kind = values.dtype.type if values.dtype.kind == "f" else np.float64
-    if values.dtype not in _KEPT_WHOLE:
+    low, high = -inf if lowest is None else lowest, inf if highest is None else highest
+    if values.dtype.kind == "f":
+        low, high = float(values.dtype.type(low)), float(values.dtype.type(high))
+    if values.dtype not in _COMPILED:
         values = values.astype(np.float64)
-    low = kind(-inf if lowest is None else lowest)
-    high = kind(inf if highest is None else highest)
     return _mark_values(_read_only(values), low, high, rows, codes, np.uint16(code))
 
 

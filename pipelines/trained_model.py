@@ -6,12 +6,12 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from storage import objects
-from storage.settings import ConfigPath, Settings, load_yaml, set_values, validated
+from storage.settings import ConfigPath, Settings
 
 
 def _npz(path: str) -> str:
@@ -24,13 +24,6 @@ class TrainedModelConfig(Settings):
     output: Annotated[ConfigPath, AfterValidator(_npz)]
     """The model's file; it ends in .npz."""
     seed: int = Field(default=1, ge=0)
-
-    @classmethod
-    def load(cls, path: str, overrides: list[str]) -> Self:
-        """Reads a model's file; relative paths start at its folder. Raises ConfigError."""
-        values = load_yaml(path)
-        set_values(values, overrides)
-        return validated(cls, values, path)
 
 
 def write_model(output: str, save: Callable[[Path], None], metrics: Mapping[str, Any]) -> None:

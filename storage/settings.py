@@ -60,6 +60,13 @@ NameOrConfigPath = Annotated[str, AfterValidator(_if_file)]
 """The name of something shipped, or a path that ends in .yaml."""
 
 
+def load_settings(model: type[Model], path: str, overrides: list[str] | None = None) -> Model:
+    """Reads a YAML file, applies `key=value` overrides and checks the whole. Raises ConfigError."""
+    values = load_yaml(path)
+    set_values(values, overrides or [])
+    return validated(model, values, path)
+
+
 def load_yaml(path: str) -> dict[str, Any]:
     """The mapping in a YAML file. Raises ConfigError when it is missing or not a mapping."""
     try:

@@ -96,8 +96,8 @@ class Layout(NamedTuple):
 TEXT = Layout("zstd", 8 << 20)
 """Row groups so small that whoever wants a few documents reads a fraction of a part."""
 NUMBERS = Layout("lz4", 32 << 20)
-"""For tables that are read whole and often: 26 counts a document take two thirds of zstd's time, and
-a fifth more room, which is below 1 % of the text that they describe."""
+"""For tables that are read whole and often: 26 counts a document take two thirds of zstd's time,
+and a fifth more room, which is below 1 % of the text that they describe."""
 
 
 @dataclass(frozen=True, slots=True)

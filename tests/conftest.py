@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import xxhash
 from hypothesis import settings
 
 from storage import objects, s3_client
+from tests.servers import free_port
 
 ROOT = Path(__file__).parent.parent
 LOCAL_S3 = ROOT / "infra" / "local-s3"
@@ -84,10 +84,7 @@ def s3_bucket(s3_service: dict[str, str]) -> Iterator[str]:
 
 def _start_service(folder: Path) -> dict[str, str]:
     """Start infra/local-s3 on a free port; the variables that it prints as exports."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [LOCAL_S3, "start", folder, str(port)]
+    command = [LOCAL_S3, "start", folder, str(free_port())]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     exports = done.stdout.replace("export ", "").split()
     return dict(export.split("=", 1) for export in exports)

@@ -9,9 +9,9 @@ import pytest
 
 from pipelines import preflight
 from pipelines.config import load_config
-from storage.settings import load_yaml
+from storage.settings import load_settings, load_yaml
 from tests.whole_line import EXAMPLE, ROOT, run_corpus
-from training.config import load_train_config
+from training.config import TrainConfig
 from training.models.presets import PRESETS
 
 CORPORA = sorted((ROOT / "configs" / "corpora").glob("*.yaml"))
@@ -42,7 +42,7 @@ def test_a_corpus_can_be_used_where_it_is_copied(path: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("path", TRAINING, ids=file_name)
 def test_a_training_run_names_its_own_size(path: Path, tmp_path: Path) -> None:
-    config = load_train_config(str(path))
+    config = load_settings(TrainConfig, str(path))
     _, _, size = path.stem.partition("-")
     assert config.model.preset == size
     assert size in PRESETS

@@ -11,7 +11,7 @@ import yaml
 from pydantic import AfterValidator, Field, model_validator
 
 from storage.errors import ConfigError
-from storage.settings import ConfigPath, Settings, load_yaml, set_values, validated
+from storage.settings import ConfigPath, Settings
 from training.models.decoder import DecoderConfig
 from training.models.presets import PRESETS
 from training.optimizer import OptimizerConfig
@@ -140,16 +140,6 @@ class TrainConfig(Settings):
                 f"num_steps={self.num_steps}: the peak learning rate would never be reached"
             )
         return self
-
-
-def load_train_config(path: str, overrides: list[str] | None = None) -> TrainConfig:
-    """Reads a training file, applies `key=value` overrides and checks the whole.
-
-    Relative `corpus` and `output` start at the folder of the file. Raises ConfigError.
-    """
-    values = load_yaml(path)
-    set_values(values, overrides or [])
-    return validated(TrainConfig, values, path)
 
 
 def dump_train_config(config: TrainConfig) -> str:

@@ -13,8 +13,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from storage import objects
 from storage.manifest import CorpusManifest, encoding_hash, specials_hash, write_manifest
+from storage.settings import load_settings
 from tests.training.corpora import write_corpus
-from training.config import TrainConfig, load_train_config
+from training.config import TrainConfig
 
 SENTENCE = "the a cat dog bird sees hears chases big small old red and then quickly home ."
 WORDS = SENTENCE.split()
@@ -98,7 +99,7 @@ def train_file(folder: Path, **changes: Any) -> Path:
 
 
 def train_config(folder: Path, *overrides: str, **changes: Any) -> TrainConfig:
-    return load_train_config(str(train_file(folder, **changes)), list(overrides))
+    return load_settings(TrainConfig, str(train_file(folder, **changes)), list(overrides))
 
 
 def records(output: str | Path, kind: str = "train") -> list[dict[str, Any]]:

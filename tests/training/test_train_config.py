@@ -4,14 +4,15 @@ import pytest
 import yaml
 
 from storage.errors import ConfigError
+from storage.settings import load_settings
 from tests.training.runs import train_config, train_file
-from training.config import TrainConfig, dump_train_config, load_train_config
+from training.config import TrainConfig, dump_train_config
 
 
 def test_a_minimal_file_is_enough(tmp_path: Path):
     path = tmp_path / "train.yaml"
     path.write_text("corpus: c\noutput: o\nnum_steps: 200\nstream: {plan: {raw_length: 64}}\n")
-    config = load_train_config(str(path))
+    config = load_settings(TrainConfig, str(path))
     assert config.corpus == str(tmp_path / "c")
     assert config.output == str(tmp_path / "o")
     assert config.optimizer.name == "adamw"
@@ -56,7 +57,7 @@ def test_the_resolved_config_loads_to_itself(tmp_path: Path):
 def test_mistakes_name_the_key_and_the_way_out(tmp_path: Path, changes: dict, message: str):
     path = train_file(tmp_path, **changes)
     with pytest.raises(ConfigError, match=message):
-        load_train_config(str(path))
+        load_settings(TrainConfig, str(path))
 
 
 def test_sizes_that_do_not_fit_each_other_are_refused(tmp_path: Path):

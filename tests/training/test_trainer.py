@@ -2,7 +2,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from storage.errors import ConfigError
 from storage.objects import StorageError
 from storage.shards import BlockCorrupt
 from storage.tables import read_table, write_table
+from tests.servers import free_port
 from tests.training.corpora import flip_byte
 from tests.training.runs import SETTINGS, losses, records, text_corpus, train_config, train_file
 from training.checkpoint import CheckpointError, complete_steps, load_checkpoint, newest_checkpoint
@@ -28,8 +28,9 @@ from training.trainer import TrainingError, summary, train
 
 ROOT = Path(__file__).parents[2]
 TRAIN = (
-    "import sys; from training.config import load_train_config; from training.trainer import train;"
-    "train(load_train_config(sys.argv[1]))"
+    "import sys; from storage.settings import load_settings;"
+    "from training.config import TrainConfig; from training.trainer import train;"
+    "train(load_settings(TrainConfig, sys.argv[1]))"
 )
 
 LOOK = """
@@ -65,15 +66,6 @@ def start(path: Path, program: str = TRAIN, **environment: str) -> subprocess.Po
         env={**os.environ, **environment},
         stderr=subprocess.PIPE,
     )
-
-
-def free_port() -> str:
-    """One below those that the system hands out: the first rank takes seconds to listen on it."""
-    for port in range(20_000 + os.getpid() % 10_000, 32_768):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return str(port)
-    raise AssertionError("no free port")
 
 
 def wait_for_checkpoint(output: Path, step: int, process: subprocess.Popen[bytes]) -> None:
@@ -160,7 +152,7 @@ def test_document_masks_are_applied_when_asked(folder: Path):
 def test_two_ranks_give_the_losses_of_one(folder: Path):
     """torchrun's environment, gloo: equal per-step loss within 1e-5 in float32."""
     path = train_file(folder, output="two", batch_size=6)
-    environment = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    environment = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     ranks = [
         start(path, LOOK + TRAIN, RANK=str(rank), LOCAL_RANK=str(rank), **environment)
         for rank in (0, 1)
