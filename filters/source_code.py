@@ -6,11 +6,12 @@
     code_num_alnum_chars        str.isalnum
     code_num_alpha_chars        str.isalpha
     code_has_xml_header         1 when "<?xml version=" is in the first 100 characters, else 0
+    code_html_text_chars        of files in HTML, outside of tags, scripts and styles; 0 of others
 
 Recipe `code-stack` has the thresholds (https://github.com/bigcode-project/bigcode-dataset, for The
-Stack of Kocetkov et al. 2022, https://arxiv.org/abs/2211.15533). Not here, because they need a
-parser for each language or a tokenizer: the shares of comments in code and of text in HTML, and
-characters per token.
+Stack of Kocetkov et al. 2022, https://arxiv.org/abs/2211.15533, and StarCoder). Not here, because
+they need a parser for each language or a tokenizer: the share of comments in code, and characters
+per token.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ import numba
 import numpy as np
 import pyarrow as pa
 
-from filters import blocks, lines, unicode, utf8
+from filters import blocks, html_text, lines, unicode, utf8
 from filters.blocks import BLOCK, bits_before, count_chars, in_range, num_bits
 from filters.columns import text_bytes
+from filters.html_text import count_text_chars
 from filters.kernels import leaf, sources_digest
 from filters.lines import next_break
 from filters.ratios import Ratio
 from filters.unicode import ALPHA
 from filters.utf8 import decode, flags_at, is_alnum
 
-VERSION = 1
+VERSION = 2
 NAME = "code"
 COUNTS = (
     "code_longest_line_chars",
@@ -39,8 +41,18 @@ COUNTS = (
     "code_num_alnum_chars",
     "code_num_alpha_chars",
     "code_has_xml_header",
+    "code_html_text_chars",
 )
-_LONGEST_CHARS, _LONGEST_BYTES, _LINE_CHARS, _NUM_ALNUM, _NUM_ALPHA, _HAS_XML_HEADER = range(6)
+(
+    _LONGEST_CHARS,
+    _LONGEST_BYTES,
+    _LINE_CHARS,
+    _NUM_ALNUM,
+    _NUM_ALPHA,
+    _HAS_XML_HEADER,
+    _HTML_TEXT_CHARS,
+) = range(7)
+HTML = "HTML"
 SCHEMA = pa.schema(
     [
         pa.field("code_language", pa.string(), nullable=False),
@@ -51,6 +63,7 @@ RATIOS = (
     Ratio("code_mean_line_chars", "code_line_chars", "num_lines"),
     Ratio("code_alnum_ratio", "code_num_alnum_chars", "num_chars"),
     Ratio("code_alpha_ratio", "code_num_alpha_chars", "num_chars"),
+    Ratio("code_html_text_ratio", "code_html_text_chars", "num_chars"),
 )
 """With counts of signal group `text` below."""
 
@@ -62,17 +75,19 @@ def compute(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The `code` signals of a batch with columns `text` and `meta`, aligned by row."""
     offsets, data = text_bytes(batch.column("text"))
     counts = np.empty((len(COUNTS), batch.num_rows), np.int64)
-    _count_files(offsets, data, counts)
     languages = [dict(meta or ()).get("lang", "") for meta in batch.column("meta").to_pylist()]
+    is_html = np.array([language == HTML for language in languages], np.bool_)
+    _count_files(offsets, data, is_html, counts)
     columns = [pa.array(languages, pa.string()), *(pa.array(count) for count in counts)]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
 @leaf
-def _count_file(data, start, stop, out):
-    """Set out int64[6] to the COUNTS of data[start:stop]."""
+def _count_file(data, start, stop, is_html, out):
+    """Set out int64[7] to the COUNTS of data[start:stop]."""
     for column in range(out.size):
         out[column] = 0
+    out[_HTML_TEXT_CHARS] = count_text_chars(data, start, stop) if is_html else 0
     out[_HAS_XML_HEADER] = _has_xml_header(data, start, stop)
     while start < stop:
         end, after = next_break(data, start, stop)
@@ -117,16 +132,16 @@ def _has_xml_header(data, i, stop):
 
 def _compile(sources: str) -> Callable[..., None]:
     @numba.njit(cache=True, nogil=True)
-    def count_files(offsets, data, counts):
+    def count_files(offsets, data, is_html, counts):
         """Set counts int64[columns, rows]."""
         _ = sources  # part of the cache's key
         row_counts = np.empty(counts.shape[0], np.int64)
         for row in range(offsets.size - 1):
-            _count_file(data, offsets[row], offsets[row + 1], row_counts)
+            _count_file(data, offsets[row], offsets[row + 1], is_html[row], row_counts)
             for k in range(row_counts.size):
                 counts[k, row] = row_counts[k]
 
     return count_files
 
 
-_count_files = _compile(sources_digest(blocks, lines, unicode, utf8))
+_count_files = _compile(sources_digest(blocks, html_text, lines, unicode, utf8))

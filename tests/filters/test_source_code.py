@@ -27,6 +27,7 @@ def defined(text: str) -> list[int]:
         sum(map(str.isalnum, text)),
         sum(map(str.isalpha, text)),
         int("<?xml version=" in text[:100]),
+        0,
     ]
 
 
@@ -56,6 +57,7 @@ def test_files_without_a_language_have_none() -> None:
 
 LONG = "some_words = " * 77  # 1,001 characters
 LINES = "\n".join(["value = 1"] * 30)
+PAGE = '<a href="some/long/path/to/a/page">word</a>\n' * 30
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,10 @@ LINES = "\n".join(["value = 1"] * 30)
         ("key: value\n" * 500, "YAML", {"code_data_size"}),
         ("key: value\n" * 500, "TOML", set()),
         ('<?xml version="1.0"?>\n<project/>', "", {"code_xml"}),
+        ("<p>" + "word\n" * 20 + "w</p>", "HTML", set()),
+        ("<p>" + "word\n" * 20 + "</p>", "HTML", {"code_html_short_text"}),
+        (PAGE, "HTML", {"code_html_little_text"}),
+        (PAGE, "PHP", set()),
     ],
 )
 def test_each_reason(text: str, language: str, broken: set[str]) -> None:
