@@ -1,8 +1,9 @@
 """How much of a page of HTML is text: characters outside of tags, comments, scripts and styles.
 
 A scanner in linear time, as a tokenizer of HTML reads (https://html.spec.whatwg.org, 13.2.5),
-without a tree: source files may be templates, fragments or a million open tags. White space counts,
-and a character reference (`&amp;`) is one character.
+without a tree: source files may be templates, fragments or a million open tags. White space alone
+between two tags is one character, as is a reference (`&amp;`): so BeautifulSoup counts, too, which
+the published rule on text in HTML was made with.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def count_text_chars(data, i, stop):
 @leaf
 def _count_text(data, i, stop):
     """The characters of data[i:stop], in which nothing is markup."""
+    if _is_blank(data, i, stop):
+        return np.int64(i < stop)
     num_chars = count_chars(data, i, stop)
     i = byte_from(data, i, stop, _AMPERSAND)
     while i < stop:
@@ -47,6 +50,13 @@ def _count_text(data, i, stop):
         num_chars -= max(0, size - 1)
         i = byte_from(data, i + max(1, size), stop, _AMPERSAND)
     return num_chars
+
+
+@leaf
+def _is_blank(data, i, stop):
+    while i < stop and (data[i] == ord(" ") or np.uint8(data[i] - 9) < 5):
+        i += 1
+    return i == stop
 
 
 @leaf
