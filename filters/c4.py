@@ -56,7 +56,7 @@ from filters.c4_lines import (
     clean_page,
     new_spans,
 )
-from filters.chunk_table import ChunkTable, fit_cache, keep_known_chunks, known_chunks
+from filters.chunk_table import ChunkTable, fit_cache, keep_known_chunks, take_known_chunks
 from filters.chunks import new_chunks
 from filters.columns import text_bytes
 from filters.kernels import sources_digest
@@ -114,7 +114,7 @@ def compute_with_edits(batch: pa.RecordBatch, params: C4Params) -> tuple[pa.Reco
     uncited = scratch.view()
     uncited.flags.writeable = False  # the type of `data`: kernels are compiled once for both
     spans, table = _clean_pages(
-        offsets, data, scratch, uncited, counts, known_chunks(), *_line_rules(params)
+        offsets, data, scratch, uncited, counts, take_known_chunks(), *_line_rules(params)
     )
     keep_known_chunks(table)
     arrays = [pa.array(column) for column in counts]
@@ -170,7 +170,7 @@ def _compile(
         line_rules = LineRules(
             max_word_chars, min_words, require_terminal, count_cited_words, end_marks
         )
-        table = ChunkTable(known[0], known[1], known[2], known[3], known[4])
+        table = ChunkTable(*known)
         chunk, chunks, spans = new_chunk(), new_chunks(), new_spans()
         row_counts = np.empty(len(COLUMNS), np.int64)
         for row in range(offsets.size - 1):

@@ -54,6 +54,7 @@ from filters.chunks import (
     skip_word,
     word_starts,
 )
+from filters.contractions import MAX_LETTERS
 from filters.kernels import inlined, leaf
 from filters.lines import SHORT_LINE_CHARS, has_slot, insert, new_hash_set, next_break, with_room
 from filters.segment import contraction
@@ -601,8 +602,8 @@ def _count_chunks(left, chunks, num_chunks, before, ended, table, chunk, out):
 
 @inlined
 def _may_be_contraction(left, start, stop):
-    """Whether ASCII letters may be a contraction, without a look at those after the tenth."""
-    return stop - start <= 10 and contraction(hash_bytes(left, start, stop)) > 0
+    """Whether a chunk of ASCII letters may be a contraction."""
+    return stop - start <= MAX_LETTERS and contraction(hash_bytes(left, start, stop)) > 0
 
 
 @leaf

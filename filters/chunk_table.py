@@ -108,16 +108,20 @@ class _Known(threading.local):
 _known = _Known()
 
 
-def known_chunks() -> tuple[npt.NDArray, ...]:
-    """The fields of the table that this thread has filled so far."""
-    if _known.arrays is None:  # made without a kernel, which would be compiled in each process
-        _known.arrays = tuple(new_chunk_table.py_func())
-    return _known.arrays
+def take_known_chunks() -> tuple[npt.NDArray, ...]:
+    """The fields of the table that this thread has filled so far, which has it no longer.
+
+    A kernel that fails may leave arrays behind that do not fit each other.
+    """
+    arrays, _known.arrays = _known.arrays, None
+    if arrays is None:  # made without a kernel, which would be compiled in each process
+        arrays = tuple(new_chunk_table.py_func())
+    return arrays
 
 
 def keep_known_chunks(table: tuple[npt.NDArray, ...]) -> None:
     """Keeps the fields of a table for the thread's next batch."""
-    _known.arrays = tuple(table)
+    _known.arrays = table
 
 
 @numba.njit(nogil=True)

@@ -21,6 +21,8 @@ from filters.bits import hash_of
 
 MAX_BYTES = 20
 """No entry is longer; longer strings are never looked up."""
+MAX_LETTERS = 10
+"""No entry of ASCII letters alone is longer."""
 
 _list = str.split
 
@@ -83,7 +85,7 @@ def load() -> Contractions:
     table = Contractions(np.zeros(slots, np.uint64), np.zeros(slots, np.uint32))
     for text, words in entries().items():
         data = text.encode()
-        assert len(data) <= MAX_BYTES, text
+        assert len(data) <= (MAX_LETTERS if data.isalpha() else MAX_BYTES), text
         key = hash_of(data)
         slot = key & (slots - 1)
         while table.keys[slot]:

@@ -12,7 +12,7 @@ in every script:
     4  else it is cut around infixes: ellipses, icons, `2*3`, `end.Next`, `a,b`, `well-known`, `a/b`
 
 A chunk is at most MAX_CHUNK_BYTES long, so that all work is bounded; letters of scripts written
-without spaces are chunks of their own (see strings.py). Cost: linear in the chunk.
+without spaces are chunks of their own (chunks.py). Cost: linear in the chunk.
 """
 
 from __future__ import annotations

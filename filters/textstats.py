@@ -70,7 +70,7 @@ from filters.chunk_table import (
     grown,
     has_room,
     keep_known_chunks,
-    known_chunks,
+    take_known_chunks,
 )
 from filters.chunks import WINDOW, Chunks, Place, new_chunks, read_chunks
 from filters.columns import text_bytes
@@ -120,7 +120,7 @@ def compute(batch: pa.RecordBatch, params: Mapping[str, Any] | None = None) -> p
         raise ValueError(f"signal group text takes no parameters, not {sorted(params)}")
     offsets, data = text_bytes(batch.column("text"))
     counts = np.empty((len(COLUMNS), batch.num_rows), np.int64)
-    keep_known_chunks(_count_documents(offsets, data, counts, known_chunks()))
+    keep_known_chunks(_count_documents(offsets, data, counts, take_known_chunks()))
     return pa.RecordBatch.from_arrays([pa.array(column) for column in counts], schema=SCHEMA)
 
 
@@ -217,7 +217,7 @@ def _compile(sources: str) -> Callable[..., tuple[npt.NDArray, ...]]:
         line_counts = np.empty(len(LINE_COLUMNS), np.int64)
         word_counts = np.empty(len(WORD_COLUMNS), np.int64)
         ngram_counts = np.empty(len(NGRAM_COLUMNS), np.int64)
-        work = _new_work(ChunkTable(known[0], known[1], known[2], known[3], known[4]))
+        work = _new_work(ChunkTable(*known))
         ngram_work = new_ngram_work(1 << 12)
         for document in range(offsets.size - 1):
             start, stop = offsets[document], offsets[document + 1]

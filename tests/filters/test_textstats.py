@@ -8,6 +8,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -368,6 +369,29 @@ def test_counts_survive_the_growth_of_the_chunk_table() -> None:
     for batch in (texts, [texts[1], texts[0], texts[2]]):
         for text, counts in zip(batch, counted(batch), strict=True):
             assert counts == line_counts(text) | word_counts(text)
+
+
+def test_threads_know_their_own_chunks() -> None:
+    batches = [[f"(w{k}.) a-{k % (n + 2)}, 'b{k}'" for k in range(400)] for n in range(6)]
+    alone = [counted(texts) for texts in batches]
+    with ThreadPoolExecutor(3) as threads:
+        for _ in range(5):
+            assert list(threads.map(counted, batches)) == alone
+
+
+def test_a_batch_that_failed_leaves_no_chunks_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["(one.) two-three", "(four.)"]
+    expected = counted(texts)
+
+    def fail(offsets: object, data: object, counts: object, known: tuple[np.ndarray, ...]) -> None:
+        known[0][:] = 1 << 40  # as after a growth whose arrays were lost
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(textstats, "_count_documents", fail)
+        with pytest.raises(MemoryError):
+            counted(texts)
+    assert counted(texts) == expected
 
 
 def test_terminal_marks_are_the_published_set() -> None:
