@@ -136,7 +136,10 @@ def select(
     """Rules over signals to decisions; no text is read."""
     from pipelines import select
 
-    select.run(_corpus(context, corpus, values, sample), _slice(only))
+    config, mine = _corpus(context, corpus, values, sample), _slice(only)
+    select.run(config, mine)
+    if mine is None:
+        print(select.summary(config))
 
 
 @app.command()

@@ -11,6 +11,7 @@ recipe ids of the parts, so a corpus that changed is decided again. So do the bo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from pipelines.ingest import document_parts
 from pipelines.recipes import reading, source_reads, source_rules
 from pipelines.stages import Slice, Task, require, run_tasks
 from storage import commit, tables
+from storage.backend import printable
 from storage.commit import PartMarker, WrittenObject
 from storage.errors import ConfigError, UserError
 from storage.tables import DECISION, NUMBERS
@@ -50,6 +52,15 @@ def run(config: CorpusConfig, only: Slice | None = None) -> None:
     if only is None:
         for marker in commit.read_markers(config.output, STAGE):
             check_accounting(marker)
+
+
+def summary(config: CorpusConfig) -> str:
+    """A line per source: its documents, how many stay, and the others by the first broken rule."""
+    totals: dict[str, Counter[str]] = {source.name: Counter() for source in config.sources}
+    for marker in commit.read_markers(config.output, STAGE):
+        if _source(marker) in totals:
+            totals[_source(marker)].update(marker.counts)
+    return "\n".join(_summary_line(source, counts) for source, counts in totals.items())
 
 
 def bounded_rules(config: CorpusConfig) -> dict[str, list[Rule]]:
@@ -190,6 +201,16 @@ def _columns_of(rules: list[Rule]) -> set[str]:
 
 def _source(part: PartMarker) -> str:
     return part.part.split("/")[0]
+
+
+def _summary_line(source: str, counts: Counter[str]) -> str:
+    dropped = [
+        f"{printable(name.removeprefix(DROP_PREFIX))} {count:,}"
+        for name, count in sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+        if name.startswith(DROP_PREFIX)
+    ]
+    line = f"{source}: {counts['documents']:,} documents, {counts['kept']:,} kept"
+    return f"{line}; dropped: {', '.join(dropped)}" if dropped else line
 
 
 def _counts(decided: Decisions) -> dict[str, int]:

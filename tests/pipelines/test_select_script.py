@@ -28,6 +28,8 @@ def test_documents_are_dropped_by_script(
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"rules": RULES}))
     corpus = write_corpus(tmp_path, {"recipe": "rules.yaml"})
     tilth.succeeds("annotate", corpus)
-    tilth.succeeds("select", corpus)
+    for _ in range(2):  # the second time nothing is left to do
+        line = "one: 3 documents, 1 kept; dropped: mixed_scripts 1, script 1\n"
+        assert tilth.succeeds("select", corpus) == line
     path = tmp_path / "out" / "decisions" / "select" / "one" / "0000000-0000.parquet"
     assert tables.read_table(str(path))["reason"].to_pylist() == ["", "mixed_scripts", "script"]
