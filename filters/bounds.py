@@ -12,6 +12,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from filters.kernels import inlined
+
 Rows = npt.NDArray[np.bool_]
 _COMPILED = (np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.float64))
 
@@ -70,13 +72,20 @@ def _read_only(values: npt.NDArray) -> npt.NDArray:
     return values
 
 
+@inlined
+def _mark(codes, row, code, outside):
+    """Write `code` if a row is outside, by arithmetic: a branch would often be foreseen wrongly."""
+    old = codes[row]
+    codes[row] = old + (code - old) * np.uint16(outside)
+
+
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _mark_values(values, lowest, highest, rows, codes, code):
     num_outside = 0
     for row in range(codes.size):
         inside = (values[row] >= lowest) & (values[row] <= highest)
         outside = rows[row] & (not inside)
-        codes[row] = code if outside else codes[row]
+        _mark(codes, row, code, outside)
         num_outside += outside
     return num_outside
 
@@ -88,7 +97,7 @@ def _mark_ratios(above, below, lowest, highest, rows, codes, code):
         value = float(above[row]) / float(max(below[row], 1))
         inside = (value >= lowest) & (value <= highest)
         outside = rows[row] & (not inside)
-        codes[row] = code if outside else codes[row]
+        _mark(codes, row, code, outside)
         num_outside += outside
     return num_outside
 
@@ -97,7 +106,7 @@ def _mark_ratios(above, below, lowest, highest, rows, codes, code):
 def _mark_unlisted(places, listed, rows, codes, code):
     num_outside = 0
     for row in range(codes.size):
-        outside = rows[row] & (not listed[places[row]])
-        codes[row] = code if outside else codes[row]
+        outside = rows[row] & (not listed[np.uint64(places[row])])
+        _mark(codes, row, code, outside)
         num_outside += outside
     return num_outside
