@@ -26,15 +26,15 @@ _RAW_SIZES = np.array([6, 5], np.int64)
 def count_text_chars(data, i, stop):
     """The characters of text in the markup data[i:stop]."""
     num_chars = np.int64(0)
+    seen = i
     while i < stop:
-        tag = byte_from(data, i, stop, _LESS)
-        num_chars += _count_text(data, i, tag)
-        if tag == stop:
-            break
-        i = _skip_markup(data, tag, stop)
-        if i == tag:  # a `<` that starts nothing
-            num_chars += 1
-            i += 1
+        tag = byte_from(data, seen, stop, _LESS)
+        after = _skip_markup(data, tag, stop) if tag < stop else stop + 1
+        if after == tag:  # a `<` that starts nothing is text
+            seen = tag + 1
+        else:
+            num_chars += _count_text(data, i, tag)
+            i = seen = after
     return num_chars
 
 
