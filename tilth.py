@@ -137,9 +137,9 @@ def select(
     from pipelines import select
 
     config, mine = _corpus(context, corpus, values, sample), _slice(only)
-    select.run(config, mine)
+    markers = select.run(config, mine)
     if mine is None:
-        print(select.summary(config))
+        print(select.summary(config, markers))
 
 
 @app.command()

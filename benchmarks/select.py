@@ -62,14 +62,16 @@ def main() -> None:
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     pa.set_cpu_count(1)
-    signals = random_signals(options.documents)
     print(f"{options.documents:,} documents in one part\n")
     if options.encodings:
-        counts = signals.select(textstats.SCHEMA.names).cast(textstats.SCHEMA)
-        if options.prose:
-            counts = counts_of(options.prose, options.documents)
-        print_encodings(counts, options.repeats)
+        counts = (
+            counts_of(options.prose, options.documents)
+            if options.prose
+            else random_signals(options.documents).select(textstats.SCHEMA.names)
+        )
+        print_encodings(counts.cast(textstats.SCHEMA), options.repeats)
         return
+    signals = random_signals(options.documents)
     print("| recipes | rules | dropped | evaluate, documents/s | stage | share |")
     print("|---|--:|--:|--:|--:|--:|")
     for recipe in RECIPES:

@@ -56,9 +56,15 @@ from filters.c4_lines import (
     clean_page,
     new_spans,
 )
-from filters.chunk_table import ChunkTable, fit_cache, keep_known_chunks, take_known_chunks
+from filters.chunk_table import (
+    ChunkTable,
+    fields_to_keep,
+    fit_cache,
+    keep_known_chunks,
+    take_known_chunks,
+)
 from filters.chunks import new_chunks
-from filters.columns import text_bytes
+from filters.columns import read_only, text_bytes
 from filters.kernels import sources_digest
 from filters.segment import new_chunk
 
@@ -111,8 +117,7 @@ def compute_with_edits(batch: pa.RecordBatch, params: C4Params) -> tuple[pa.Reco
     offsets, data = text_bytes(batch.column("text"))
     counts = np.empty((len(COLUMNS), batch.num_rows), np.int64)
     scratch = np.empty(np.max(np.diff(offsets), initial=0), np.uint8)
-    uncited = scratch.view()
-    uncited.flags.writeable = False  # the type of `data`: kernels are compiled once for both
+    uncited = read_only(scratch)  # the type of `data`: kernels are compiled once for both
     spans, table = _clean_pages(
         offsets, data, scratch, uncited, counts, take_known_chunks(), *_line_rules(params)
     )
@@ -190,9 +195,7 @@ def _compile(
             )
             for k in range(row_counts.size):
                 counts[k, row] = row_counts[k]
-        table = fit_cache(table)
-        kept = (table.used, table.slots, table.chunks, table.words, table.bytes)
-        return spans.values[: spans.used[0]], kept
+        return spans.values[: spans.used[0]], fields_to_keep(table)
 
     return clean_pages
 

@@ -26,7 +26,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from filters.bits import are_letters, hash_bytes
+from filters.bits import hash_bytes
 from filters.blocks import (
     BLOCK,
     bits_before,
@@ -34,7 +34,6 @@ from filters.blocks import (
     count_chars,
     equal_to,
     highest_bit,
-    in_range,
     lowest_bit,
     num_bits,
 )
@@ -48,6 +47,7 @@ from filters.chunk_table import (
 from filters.chunks import (
     SOLO_LETTER,
     Place,
+    ascii_space,
     plain_word,
     read_chunks,
     skip_space,
@@ -441,9 +441,7 @@ def _after_last_space(data, i, stop):
     block = stop
     while block > i:
         block = max(i, block - BLOCK)
-        spaces = (in_range(data, block, 0x09, 0x0D) | in_range(data, block, 0x1C, 0x20)) & (
-            bits_before(block, stop)
-        )
+        spaces = ascii_space(data, block) & bits_before(block, stop)
         if spaces:
             return block + highest_bit(spaces) + 1
     return i
@@ -578,8 +576,7 @@ def _count_chunks(left, chunks, num_chunks, before, ended, table, chunk, out):
             ended = (ended & ~no_mark) | np.int64((flags & TERMINAL) != 0)
         else:
             value = hash_bytes(left, start, stop)
-            is_plain = byte >= 0xE0 and plain_word(left, start, stop, value) > 0
-            if is_plain or (are_letters(left, start, stop) and not contraction(value)):
+            if byte >= 0xE0 and plain_word(left, start, stop, value):
                 words += 1
                 sentences += ended
                 ended = np.int64(0)

@@ -132,6 +132,13 @@ def fit_cache(table):
     return table if fits else new_chunk_table()
 
 
+@numba.njit(nogil=True)
+def fields_to_keep(table):
+    """The fields of the table for `keep_known_chunks`."""
+    table = fit_cache(table)
+    return table.used, table.slots, table.chunks, table.words, table.bytes
+
+
 @inlined
 def has_room(table):
     """Whether one more chunk of any kind fits in."""

@@ -72,13 +72,19 @@ def new_chunks():
 
 
 @inlined
+def ascii_space(data, i):
+    """Which of data[i:i + 64] are ASCII white space."""
+    return in_range(data, i, 0x09, 0x0D) | in_range(data, i, 0x1C, 0x20)
+
+
+@inlined
 def _spaces_and_leads(data, i, stop):
     """ASCII white space in data[i:i + 64], and the leads of what may be other space or `SOLO`.
 
     Bytes from `stop` on count as space; i < stop.
     """
     inside = bits_before(i, stop)
-    spaces = in_range(data, i, 0x09, 0x0D) | in_range(data, i, 0x1C, 0x20) | ~inside
+    spaces = ascii_space(data, i) | ~inside
     leads = in_range(data, i, 0xE0, 0xF7) | equal_to(data, i, 0xC2)
     if leads:
         leads &= inside & ~_harmless(data, i)
@@ -110,14 +116,14 @@ def word_starts(data, i, stop, after_space):
     after_space: bits of the characters of the block that come after white space of the one before.
     """
     inside = bits_before(i, stop)
-    ascii_space = in_range(data, i, 0x09, 0x0D) | in_range(data, i, 0x1C, 0x20)
+    one = ascii_space(data, i)
     two = three = np.uint64(0)
     if in_range(data, i, 0xC2, 0xE3):
         two, three = _wide_spaces(data, i)
-    starts = (ascii_space << _ONE | two << np.uint64(2) | three << np.uint64(3) | after_space) & (
-        ~(ascii_space | two | three)
+    starts = (one << _ONE | two << np.uint64(2) | three << np.uint64(3) | after_space) & (
+        ~(one | two | three)
     )
-    after_space = ascii_space >> np.uint64(63) | two >> np.uint64(62) | three >> np.uint64(61)
+    after_space = one >> np.uint64(63) | two >> np.uint64(62) | three >> np.uint64(61)
     return starts & inside, after_space
 
 

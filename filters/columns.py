@@ -34,14 +34,14 @@ def text_bytes(text: pa.Array) -> TextBytes:
         raise TypeError(f"the text column must be large_string or string, not {text.type}")
     _, offsets_buffer, data_buffer = text.buffers()
     if len(text) == 0:
-        return TextBytes(_read_only(np.zeros(1, np.int64)), _read_only(np.empty(0, np.uint8)))
+        return TextBytes(read_only(np.zeros(1, np.int64)), read_only(np.empty(0, np.uint8)))
     first = text.offset
     offsets = np.frombuffer(offsets_buffer, np.int64)[first : first + len(text) + 1]
     data = np.frombuffer(data_buffer, np.uint8) if data_buffer else np.empty(0, np.uint8)
-    return TextBytes(_read_only(offsets), _read_only(data))
+    return TextBytes(read_only(offsets), read_only(data))
 
 
-def _read_only(array: np.ndarray) -> np.ndarray:
+def read_only(array: np.ndarray) -> np.ndarray:
     """A read-only view, so that a kernel is compiled for one array type only."""
     view = array.view()
     view.flags.writeable = False

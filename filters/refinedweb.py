@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from filters import bits, blocks, refinedweb_lines, unicode, utf8
-from filters.columns import text_bytes
+from filters.columns import read_only, text_bytes
 from filters.kernels import sources_digest
 from filters.marks import edits_of_marks
 from filters.ratios import Ratio
@@ -48,8 +48,7 @@ def compute_with_edits(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.Table]
     cut = np.zeros(offsets[-1], np.uint8)
     counts = np.empty((len(COLUMNS), batch.num_rows), np.int64)
     scratch = np.empty(np.max(np.diff(offsets), initial=0), np.uint8)
-    rest = scratch.view()
-    rest.flags.writeable = False  # the type of `data`: kernels are compiled once for both
+    rest = read_only(scratch)  # the type of `data`: kernels are compiled once for both
     _clean_pages(offsets, data, scratch, rest, cut, counts)
     columns = [pa.array(column) for column in counts]
     signals = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

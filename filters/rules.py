@@ -23,6 +23,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -346,12 +347,13 @@ def _mark_broken(rule: Rule, columns: _Columns, codes: npt.NDArray[np.uint16], c
     if rule.in_ is not None:
         places, listed = columns.listed(rule.signal, rule.in_)
         return mark_unlisted(places, listed, rows, codes, code)
+    lowest, highest = -inf if rule.min is None else rule.min, inf if rule.max is None else rule.max
     ratio = ratio_of(rule.signal)
     if ratio is not None:
         above, below = ratio.above(columns.numbers), ratio.below(columns.numbers)
         if above.dtype == below.dtype == np.int64:
-            return mark_ratio_outside(above, below, rule.min, rule.max, rows, codes, code)
-    return mark_outside(columns.numbers(rule.signal), rule.min, rule.max, rows, codes, code)
+            return mark_ratio_outside(above, below, lowest, highest, rows, codes, code)
+    return mark_outside(columns.numbers(rule.signal), lowest, highest, rows, codes, code)
 
 
 def _scope(rule: Rule, columns: _Columns) -> npt.NDArray[np.bool_]:

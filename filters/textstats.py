@@ -66,6 +66,7 @@ from filters.chunk_table import (
     NUM_WORDS,
     STOP_WORDS,
     ChunkTable,
+    fields_to_keep,
     fit_cache,
     grown,
     has_room,
@@ -230,8 +231,7 @@ def _compile(sources: str) -> Callable[..., tuple[npt.NDArray, ...]]:
                 work.words, num_words, work.vocabulary.entries, ngram_work, ngram_counts
             )
             _store(line_counts, word_counts, ngram_counts, counts, document)
-        table = fit_cache(work.table)
-        return table.used, table.slots, table.chunks, table.words, table.bytes
+        return fields_to_keep(work.table)
 
     return count_documents
 

@@ -43,21 +43,25 @@ DROP_PREFIX = "drop:"
 MARGINAL_PREFIX = "marginal:"
 
 
-def run(config: CorpusConfig, only: Slice | None = None) -> None:
-    """Decides which documents are worth keeping. Raises ConfigError, StorageError, StageError."""
+def run(config: CorpusConfig, only: Slice | None = None) -> list[PartMarker]:
+    """Decides which documents are worth keeping. Raises ConfigError, StorageError, StageError.
+
+    Returns the markers of all parts; none for a slice, as other slices may not have finished.
+    """
     require(config, annotate.STAGE, "annotate")
     rules = bounded_rules(config)
     cut = bucket_bounds(config, rules)
     run_tasks(config, STAGE, plan(config, rules, cut), SelectPart(config, rules, cut), only)
-    if only is None:
-        for marker in commit.read_markers(config.output, STAGE):
-            check_accounting(marker)
+    markers = commit.read_markers(config.output, STAGE) if only is None else []
+    for marker in markers:
+        check_accounting(marker)
+    return markers
 
 
-def summary(config: CorpusConfig) -> str:
+def summary(config: CorpusConfig, markers: list[PartMarker]) -> str:
     """A line per source: its documents, how many stay, and the others by the first broken rule."""
     totals: dict[str, Counter[str]] = {source.name: Counter() for source in config.sources}
-    for marker in commit.read_markers(config.output, STAGE):
+    for marker in markers:
         if _source(marker) in totals:
             totals[_source(marker)].update(marker.counts)
     return "\n".join(_summary_line(source, counts) for source, counts in totals.items())
